@@ -1,0 +1,7 @@
+//! The catalogue: which models exist, who offers them, what they can do and what they cost. Data, not code.
+
+mod model;
+mod price;
+
+pub use model::{Capabilities, Capability, Model, Offer};
+pub use price::{Price, Rates, ServiceTier, SizeTier, TierPrice};

@@ -1,0 +1,7 @@
+//! The vocabulary of chat: requests, replies, chunks and usage in OpenAI's shape, unknown fields kept.
+//!
+//! No I/O, no clock, no provider names. Every wire format translates to and from these words.
+
+mod usage;
+
+pub use usage::Usage;

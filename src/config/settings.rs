@@ -1,0 +1,186 @@
+//! The effective configuration: typed, validated, complete. How it comes to be is in `load`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::wire::{Quirks, WireFormat};
+
+/// A secret value. Never printed: `Debug` and `Display` show a mask.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<Arc<str>>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that sends or compares it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Everything the gateway was told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The public listener and its limits.
+    pub server: Server,
+    /// Address of the ops listener (/metrics, /admin, /health).
+    pub ops_listen: String,
+    /// The admin key, if one was given; else one is made and written to `data_dir/admin.key`.
+    pub admin_key: Option<Secret>,
+    /// Embedded store and spend journal.
+    pub data_dir: PathBuf,
+    /// Refuse instead of dropping parameters that a target cannot take.
+    pub strict: bool,
+    /// The catalogue and how it is used.
+    pub catalog: CatalogSettings,
+    /// Logs.
+    pub log: Log,
+    /// Configured providers by id.
+    pub providers: BTreeMap<String, Arc<Provider>>,
+    /// Aliases by name.
+    pub aliases: BTreeMap<String, Alias>,
+    /// Environment variables that would give a shipped but unconfigured provider its credential, by catalogue
+    /// provider id: what a `no_credentials` error names.
+    pub credential_hints: BTreeMap<String, Vec<String>>,
+}
+
+/// The public listener and its limits.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `host:port`; port 0 asks the system for one.
+    pub listen: String,
+    /// Worker threads, one cell each; `None`: one per core.
+    pub workers: Option<usize>,
+    /// Largest request body, bytes.
+    pub body_limit: u64,
+    /// How long an idle client connection is kept.
+    pub keep_alive: Duration,
+    /// How long a client may take to send its request head.
+    pub head_timeout: Duration,
+    /// How long a client may take to send its request body.
+    pub body_timeout: Duration,
+    /// Deadline of a whole call, all attempts together, unless `x-gateway-timeout-ms` is shorter.
+    pub request_timeout: Duration,
+    /// Silence in a stream after which a `: ping` comment goes out.
+    pub ping_interval: Duration,
+    /// How long a stream's response head is held back so that failover can still change the status.
+    pub first_event_grace: Duration,
+    /// How long running calls may go on after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Client connections at most, per worker.
+    pub max_connections: usize,
+}
+
+/// The catalogue and how it is used.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogSettings {
+    /// Replaces the shipped catalogue.
+    pub file: Option<PathBuf>,
+    /// Refuse names the catalogue does not know instead of sending them on.
+    pub strict: bool,
+    /// Replaces the catalogue's own auto pool: canonical names.
+    pub auto: Option<Vec<String>>,
+}
+
+/// Logs.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// One JSON object per line, or for human eyes.
+    pub json: bool,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: tracing::Level,
+}
+
+/// How a provider wants its credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthStyle {
+    /// `Authorization: Bearer <key>`.
+    Bearer,
+    /// The key alone in a header of this name.
+    Header(String),
+    /// No credential at all.
+    None,
+}
+
+/// A configured upstream account: one row of data.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Id, as in `provider/model`.
+    pub id: Arc<str>,
+    /// Format it speaks.
+    pub wire: WireFormat,
+    /// Without trailing slash, e.g. `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// How the credential travels.
+    pub auth: AuthStyle,
+    /// The credential, resolved.
+    pub api_key: Option<Secret>,
+    /// Environment variables that usually hold the credential.
+    pub env: Vec<String>,
+    /// Provider id under which the catalogue lists its offers (usually its own).
+    pub catalog: Arc<str>,
+    /// Further headers sent with every request.
+    pub headers: BTreeMap<String, String>,
+    /// Dialect.
+    pub quirks: Quirks,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Requests in flight at most, per cell.
+    pub max_in_flight: usize,
+}
+
+impl Provider {
+    /// True when requests to it can be authenticated.
+    pub fn has_credential(&self) -> bool {
+        self.auth == AuthStyle::None || self.api_key.is_some()
+    }
+}
+
+/// Deadlines of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP connect and TLS handshake.
+    pub connect: Duration,
+    /// From sending the request to the response head.
+    pub head: Duration,
+    /// From the response head to the first content-bearing event of a stream.
+    pub first_event: Duration,
+    /// Between two reads of a body.
+    pub idle: Duration,
+    /// The whole attempt.
+    pub total: Duration,
+}
+
+/// A name of the operator's own for a weighted list of targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// In order; the first ones are tried first, weights decide among those before any failed.
+    pub targets: Vec<AliasTarget>,
+}
+
+/// One target of an alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AliasTarget {
+    /// A model string (not an alias).
+    pub model: String,
+    /// Relative weight; default 1.
+    pub weight: u32,
+}

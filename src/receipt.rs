@@ -1,0 +1,138 @@
+//! Receipts: the fact of one attempt that reached an upstream, and of one call as the caller saw it.
+//!
+//! Exactly one [`Receipt`] is made per attempt whose request was written to an upstream, whatever became of it;
+//! it is what the ledger, the bill and the metrics are made of. A [`CallRecord`] is made per client request,
+//! also when no upstream was ever reached.
+
+use std::sync::Arc;
+
+use crate::chat::Usage;
+use crate::money::Usd;
+
+/// How an attempt (or a call) ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The answer was delivered to its proven end.
+    Completed,
+    /// The upstream, or the gateway, failed.
+    Failed,
+    /// The client went away, or the gateway cut the attempt.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The word used in the ledger, the API and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Who asked: the parts of a key that receipts, logs and limits refer to. Never the key itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Identifier of the key (not the key), e.g. `key_01J...`.
+    pub key_id: Arc<str>,
+    /// Project the key belongs to, if any.
+    pub project: Option<Arc<str>>,
+}
+
+/// One attempt that reached an upstream. One row of the ledger.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Made at the door, unique per call: with `attempt` the identity of the row. Never the client's own id,
+    /// which need not be unique.
+    pub call_id: ulid::Ulid,
+    /// Attempt number within the call, from 1.
+    pub attempt: u16,
+    /// The id that the client, the logs and the traces see (`x-request-id`).
+    pub request_id: Arc<str>,
+    /// When the attempt ended, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// Who asked.
+    pub caller: Caller,
+    /// Tags from `x-gateway-tags`, at most 8.
+    pub tags: Arc<[(String, String)]>,
+    /// The model string exactly as the client sent it.
+    pub requested_model: Arc<str>,
+    /// Provider id.
+    pub provider: Arc<str>,
+    /// Canonical model id, or the upstream name when the catalogue does not know it.
+    pub model: Arc<str>,
+    /// True when `model` is in the catalogue: only then may it label a metric series.
+    pub known_model: bool,
+    /// The name sent upstream.
+    pub upstream_model: Arc<str>,
+    /// HTTP status the upstream answered, 0 when no head arrived.
+    pub status: u16,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Metric label of the error, `None` for a completed attempt.
+    pub error: Option<&'static str>,
+    /// True for a streaming request.
+    pub stream: bool,
+    /// Milliseconds from sending to the first content-bearing event.
+    pub ttft_ms: Option<u32>,
+    /// Milliseconds from sending to the end of the attempt.
+    pub duration_ms: u32,
+    /// Token counts; `None` while unknown: Billing then counts [`Receipt::unmetered`] with a tokenizer.
+    pub usage: Option<Usage>,
+    /// What was exchanged, kept only while `usage` is `None`.
+    pub unmetered: Option<Unmetered>,
+    /// True when `usage` was counted here and not reported by the upstream.
+    pub estimated: bool,
+    /// Cost of the attempt; `None` when the price or the usage is unknown ("unpriced").
+    pub cost: Option<Usd>,
+    /// The price that applies, for computing `cost` once an estimate is made.
+    pub price: Option<Arc<crate::catalog::Price>>,
+    /// Service tier the upstream said it served (`flex`, `priority`, ...), which may change the price.
+    pub service_tier: Option<Arc<str>>,
+}
+
+/// The text of an attempt whose usage the upstream never told.
+#[derive(Clone, Debug, Default)]
+pub struct Unmetered {
+    /// The request body as sent upstream, or empty when it was too large to keep.
+    pub request: bytes::Bytes,
+    /// Length of the request body, bytes.
+    pub request_len: usize,
+    /// Text delivered so far, cut at a bound.
+    pub delivered: String,
+    /// Bytes of text delivered in all.
+    pub delivered_len: usize,
+}
+
+/// One client request on a public route, as the caller saw it.
+#[derive(Clone, Debug)]
+pub struct CallRecord {
+    /// Route pattern, e.g. `/v1/chat/completions` (never the raw path).
+    pub route: &'static str,
+    /// HTTP status sent to the client.
+    pub status: u16,
+    /// Metric label of the error, if it failed.
+    pub error: Option<&'static str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// True for a streaming request.
+    pub stream: bool,
+    /// Attempts that were made.
+    pub attempts: u16,
+    /// Microseconds from the request's arrival to the end of the answer.
+    pub duration_us: u64,
+    /// Microseconds spent in the gateway itself before the request was sent upstream.
+    pub overhead_us: u64,
+    /// Microseconds from arrival to the first byte of content sent to the client.
+    pub ttft_us: Option<u64>,
+}
+
+/// What a cell hands to Billing and Metrics at one time: many facts, one wake-up of another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Attempts that ended.
+    pub receipts: Vec<Receipt>,
+    /// Calls that ended.
+    pub calls: Vec<CallRecord>,
+}
