@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod chat;
 pub mod config;
 pub mod error;
+pub mod json;
 pub mod money;
 pub mod receipt;
 pub mod wire;

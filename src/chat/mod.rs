@@ -2,6 +2,10 @@
 //!
 //! No I/O, no clock, no provider names. Every wire format translates to and from these words.
 
+pub mod fields;
+mod message;
+pub mod request;
 mod usage;
 
+pub use request::{ChatRequest, Effort, Uses};
 pub use usage::Usage;

@@ -1,0 +1,259 @@
+//! Byte-exact edits of a JSON object: find its top-level members, change some, leave every other byte alone.
+//!
+//! A client's request is passed on with only the touched fields replaced, so that the order, the spacing and the
+//! number formatting of everything else survive. [`Members`] holds offsets, not references: it is cheap to keep
+//! beside the bytes it was made from.
+//!
+//! Invariants: `Members` are only ever used with the text they were parsed from; member names are unique.
+
+use std::ops::Range;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Top-level members at most: far above any real request, low enough that lookups stay linear and cheap.
+pub const MEMBERS_MAX: usize = 256;
+
+/// The top-level members of one JSON object, as offsets into its text.
+#[derive(Clone, Debug, Default)]
+pub struct Members {
+    list: Vec<Member>,
+}
+
+/// One `"name": value` of an object.
+#[derive(Clone, Debug)]
+struct Member {
+    /// The name with its quotes.
+    key: Range<usize>,
+    /// The decoded name, when the written one has escapes.
+    decoded: Option<Box<str>>,
+    /// The value, without surrounding white space.
+    value: Range<usize>,
+}
+
+/// Why a text is not an object that can be edited.
+#[derive(Debug)]
+pub enum ObjectError {
+    /// Not JSON at all.
+    Syntax(serde_json::Error),
+    /// Valid JSON, but not an object.
+    NotAnObject,
+    /// The same name twice: which one counts would depend on the reader.
+    Duplicate(String),
+    /// More than [`MEMBERS_MAX`] members.
+    TooMany,
+}
+
+/// One change to an object.
+#[derive(Debug)]
+pub enum Edit<'a> {
+    /// Replaces the value of a member, or appends the member.
+    Set(&'a str, std::borrow::Cow<'a, [u8]>),
+    /// Takes a member out.
+    Remove(&'a str),
+    /// Gives a member another name.
+    Rename(&'a str, &'a str),
+}
+
+/// Collects members while serde walks the object; nothing is decoded but escaped names.
+struct Collect<'t> {
+    text: &'t str,
+}
+
+/// What the visitor found, before it is turned into an [`ObjectError`].
+enum Found {
+    Members(Vec<Member>),
+    Duplicate(String),
+    TooMany,
+}
+
+impl<'de> Visitor<'de> for Collect<'de> {
+    type Value = Found;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
+        let mut list: Vec<Member> = Vec::with_capacity(16);
+        let mut problem = None;
+        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            if problem.is_some() {
+                continue; // Read on: broken JSON further down is the better answer.
+            }
+            let member = Member {
+                key: range_of(self.text, key.get()),
+                decoded: decode_name(key.get()),
+                value: range_of(self.text, value.get()),
+            };
+            let name = member.name(self.text);
+            if list.iter().any(|other| other.name(self.text) == name) {
+                problem = Some(Found::Duplicate(name.to_owned()));
+            } else if list.len() == MEMBERS_MAX {
+                problem = Some(Found::TooMany);
+            } else {
+                list.push(member);
+            }
+        }
+        Ok(problem.unwrap_or(Found::Members(list)))
+    }
+}
+
+/// Offsets of `part` within `whole`, which it borrows from.
+fn range_of(whole: &str, part: &str) -> Range<usize> {
+    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+    start..start + part.len()
+}
+
+/// The decoded name, if the written one (with quotes) holds escapes.
+fn decode_name(written: &str) -> Option<Box<str>> {
+    if memchr::memchr(b'\\', written.as_bytes()).is_none() {
+        return None;
+    }
+    serde_json::from_str::<String>(written).ok().map(String::into_boxed_str)
+}
+
+impl Member {
+    /// The decoded name.
+    fn name<'a>(&'a self, text: &'a str) -> &'a str {
+        match &self.decoded {
+            Some(decoded) => decoded,
+            None => text.get(self.key.start + 1..self.key.end - 1).unwrap_or(""),
+        }
+    }
+}
+
+impl Members {
+    /// Finds the members of the object that is the whole of `text` (surrounding white space aside).
+    ///
+    /// # Errors
+    /// See [`ObjectError`]. The members' values are checked to be JSON, not looked into.
+    pub fn parse(text: &str) -> Result<Self, ObjectError> {
+        if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+            return match serde_json::from_str::<&RawValue>(text) {
+                Ok(_) => Err(ObjectError::NotAnObject),
+                Err(error) => Err(ObjectError::Syntax(error)),
+            };
+        }
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let found = reader.deserialize_map(Collect { text }).map_err(ObjectError::Syntax)?;
+        reader.end().map_err(ObjectError::Syntax)?;
+        match found {
+            Found::Members(list) => Ok(Self { list }),
+            Found::Duplicate(name) => Err(ObjectError::Duplicate(name)),
+            Found::TooMany => Err(ObjectError::TooMany),
+        }
+    }
+
+    /// The written value of a member.
+    pub fn get<'t>(&self, text: &'t str, name: &str) -> Option<&'t str> {
+        self.range(text, name).and_then(|range| text.get(range))
+    }
+
+    /// Offsets of a member's value.
+    pub fn range(&self, text: &str, name: &str) -> Option<Range<usize>> {
+        self.list.iter().find(|member| member.name(text) == name).map(|member| member.value.clone())
+    }
+
+    /// True when there is a member of this name, whatever its value.
+    pub fn has(&self, text: &str, name: &str) -> bool {
+        self.range(text, name).is_some()
+    }
+
+    /// Names and written values, in order.
+    pub fn iter<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.list.iter().map(|member| (member.name(text), text.get(member.value.clone()).unwrap_or("null")))
+    }
+
+    /// Writes the object with the edits applied; later edits of the same member win, renames come before sets
+    /// of the old name are looked up. Every untouched byte is copied.
+    pub fn splice(&self, text: &str, edits: &[Edit<'_>], out: &mut Vec<u8>) {
+        out.reserve(text.len() + 64);
+        let bytes = text.as_bytes();
+        let open = bytes.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
+        let close = bytes.iter().rposition(|byte| *byte == b'}').unwrap_or(bytes.len());
+        let copy = |range: Range<usize>, out: &mut Vec<u8>| {
+            out.extend_from_slice(bytes.get(range).unwrap_or_default());
+        };
+        copy(0..open, out);
+        let mut previous_end = open;
+        let mut first_gap = None;
+        let mut written = 0_usize;
+        for member in &self.list {
+            let gap = previous_end..member.key.start;
+            previous_end = member.value.end;
+            let first = first_gap.get_or_insert_with(|| gap.clone()).clone();
+            let change = Change::of(member.name(text), edits);
+            if change.removed {
+                continue;
+            }
+            copy(if written == 0 { first } else { gap }, out);
+            written += 1;
+            match change.name {
+                Some(name) => write_string(name, out),
+                None => copy(member.key.clone(), out),
+            }
+            match change.value {
+                Some(value) => {
+                    copy(member.key.end..member.value.start, out);
+                    out.extend_from_slice(value);
+                }
+                None => copy(member.key.end..member.value.end, out),
+            }
+        }
+        for edit in edits {
+            let Edit::Set(name, value) = edit else { continue };
+            if self.has(text, name) {
+                continue;
+            }
+            if written > 0 {
+                out.push(b',');
+            }
+            written += 1;
+            write_string(name, out);
+            out.push(b':');
+            out.extend_from_slice(value);
+        }
+        copy(previous_end.max(open)..close, out);
+        copy(close..bytes.len(), out);
+    }
+}
+
+/// What the edits do to one member.
+#[derive(Default)]
+struct Change<'e> {
+    removed: bool,
+    name: Option<&'e str>,
+    value: Option<&'e [u8]>,
+}
+
+impl<'e> Change<'e> {
+    fn of(name: &str, edits: &'e [Edit<'_>]) -> Self {
+        let mut change = Self::default();
+        for edit in edits {
+            match edit {
+                Edit::Set(target, value) if *target == name => change.value = Some(value),
+                Edit::Remove(target) if *target == name => change.removed = true,
+                Edit::Rename(target, to) if *target == name => change.name = Some(to),
+                _ => {}
+            }
+        }
+        change
+    }
+}
+
+/// Appends `text` as a JSON string.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail, and a str always has a JSON form.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// `text` as a JSON string.
+pub fn string(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_string(text, &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests;
