@@ -4,8 +4,10 @@
 
 pub mod fields;
 mod message;
+
 pub mod request;
 mod usage;
 
+pub use message::Text;
 pub use request::{ChatRequest, Effort, Uses};
 pub use usage::Usage;

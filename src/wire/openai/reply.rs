@@ -1,0 +1,165 @@
+//! A whole reply: checked, tapped for usage, and sent on with only the touched members replaced.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+use super::stream::StreamError;
+use super::usage::{self, Metered};
+use super::{error, finish, rewrite};
+use crate::json::{self, Edit, Members};
+use crate::money::Usd;
+use crate::wire::{Envelope, Quirks};
+
+/// A decoded reply, ready to be rendered once its usage and cost are settled.
+#[derive(Debug)]
+pub struct Reply {
+    text: String,
+    members: Members,
+    /// Rebuilt `choices`, where a dialect needed it.
+    choices: Option<Vec<u8>>,
+    /// What the upstream reported; `None`: to be estimated.
+    pub metered: Option<Metered>,
+    /// The service tier that was served.
+    pub service_tier: Option<String>,
+}
+
+/// One choice, as far as passing it on needs a look.
+#[derive(Deserialize)]
+struct ChoiceView<'a> {
+    #[expect(dead_code, reason = "must be there")]
+    index: u32,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
+    message: MessageView,
+    usage: Option<IgnoredAny>,
+    error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct MessageView {
+    #[expect(dead_code, reason = "must be there")]
+    role: IgnoredAny,
+    #[expect(dead_code, reason = "must be a string or null")]
+    content: Option<crate::chat::Text>,
+    tool_calls: Option<Vec<CallView>>,
+    reasoning_content: Option<IgnoredAny>,
+    reasoning_details: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "a call with all of these needs no change")]
+struct CallView {
+    id: crate::chat::Text,
+    r#type: IgnoredAny,
+    function: FunctionView,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "a call with all of these needs no change")]
+struct FunctionView {
+    name: crate::chat::Text,
+    arguments: crate::chat::Text,
+}
+
+impl Reply {
+    /// Reads a reply. `made_up_id` is the start of ids for tool calls that came without one.
+    ///
+    /// # Errors
+    /// What is not a chat completion: an error in a 200, HTML, nothing at all.
+    pub fn decode(body: &[u8], quirks: &Quirks, think_tags: bool, made_up_id: &str) -> Result<Self, StreamError> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(StreamError::Invalid("it answered with an empty body".to_owned()));
+        }
+        let unreadable = || StreamError::Invalid("its answer is not a JSON object".to_owned());
+        let text = std::str::from_utf8(body).map_err(|_| unreadable())?;
+        let members = Members::parse(text).map_err(|_| unreadable())?;
+        if let Some(written) = members.get(text, "error").filter(|written| !matches!(*written, "null" | "\"\"")) {
+            let _ = written;
+            return Err(StreamError::Fault(error::decode_error(200, body)));
+        }
+        let written = members.get(text, "choices").filter(|choices| choices.starts_with('['));
+        let Some(written) = written else {
+            return Err(StreamError::Invalid("its answer has no choices".to_owned()));
+        };
+        let choices = match (think_tags, is_plain(written)) {
+            (false, true) => None,
+            _ => Some(rebuild(written, think_tags, made_up_id)?),
+        };
+        let metered = usage::find(&members, text, quirks);
+        let service_tier = members.get(text, "service_tier").and_then(|tier| serde_json::from_str(tier).ok());
+        Ok(Self { choices, metered, service_tier, text: text.to_owned(), members })
+    }
+
+    /// The texts of the answer, for counting tokens where the upstream did not.
+    pub fn delivered(&self) -> String {
+        let written = match &self.choices {
+            Some(rebuilt) => std::str::from_utf8(rebuilt).unwrap_or("[]"),
+            None => self.members.get(&self.text, "choices").unwrap_or("[]"),
+        };
+        let choices: Vec<Value> = serde_json::from_str(written).unwrap_or_default();
+        let messages = choices.iter().filter_map(|choice| choice.get("message")?.as_object());
+        messages.flat_map(|message| rewrite::texts(message).map(str::to_owned)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The body for the client.
+    pub fn render(&self, envelope: &Envelope, latency_ms: u64, usage: &Map<String, Value>, cost: Option<Usd>) -> Vec<u8> {
+        let mut edits = vec![
+            Edit::Set("model", Cow::Owned(json::string(&envelope.model))),
+            Edit::Set("usage", Cow::Owned(usage::render(usage.clone(), cost))),
+            Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))),
+        ];
+        if let Some(choices) = &self.choices {
+            edits.push(Edit::Set("choices", Cow::Borrowed(choices)));
+        }
+        let missing = |name: &str| self.members.get(&self.text, name).is_none_or(|value| matches!(value, "null" | "\"\""));
+        if missing("id") {
+            edits.push(Edit::Set("id", Cow::Owned(json::string(&envelope.fallback_id))));
+        }
+        if self.members.get(&self.text, "object") != Some("\"chat.completion\"") {
+            edits.push(Edit::Set("object", Cow::Borrowed(b"\"chat.completion\"")));
+        }
+        if missing("created") {
+            edits.push(Edit::Set("created", Cow::Owned(envelope.created_s.to_string().into_bytes())));
+        }
+        let mut out = Vec::with_capacity(self.text.len() + 512);
+        self.members.splice(&self.text, &edits, &mut out);
+        out
+    }
+}
+
+/// True when the choices can go to the client as they are.
+fn is_plain(written: &str) -> bool {
+    let Ok(views) = serde_json::from_str::<Vec<ChoiceView<'_>>>(written) else { return false };
+    !views.is_empty()
+        && views.iter().all(|view| {
+            let message = &view.message;
+            let tools = message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
+            view.usage.is_none()
+                && view.error.is_none()
+                && message.reasoning_content.is_none()
+                && message.reasoning_details.is_none()
+                && view.finish_reason.as_deref().is_none_or(|word| finish::is_exact(word, tools))
+        })
+}
+
+/// Rebuilds the choices of a dialect.
+fn rebuild(written: &str, think_tags: bool, made_up_id: &str) -> Result<Vec<u8>, StreamError> {
+    let unreadable = |_| StreamError::Invalid("its choices cannot be read".to_owned());
+    let mut choices: Vec<Value> = serde_json::from_str(written).map_err(unreadable)?;
+    if choices.is_empty() {
+        return Err(StreamError::Invalid("its answer has no choices".to_owned()));
+    }
+    for (at, choice) in choices.iter_mut().enumerate() {
+        if choice.get("error").is_some_and(|error| !error.is_null()) {
+            return Err(StreamError::Fault(error::from_value(0, choice)));
+        }
+        rewrite::reply_choice(choice, at, think_tags, made_up_id);
+        if let Some(choice) = choice.as_object_mut() {
+            choice.shift_remove("usage");
+        }
+    }
+    serde_json::to_vec(&choices).map_err(unreadable)
+}

@@ -1,0 +1,328 @@
+//! One stream: upstream events in, the client's events out. One object per stream, fed with any split of bytes.
+//!
+//! Invariants: the usage chunk goes out last and only if asked for; nothing is called complete without a
+//! terminal event (`[DONE]`, or a finish reason of every choice before the end); no finish reason is made up.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::choice::Choices;
+use super::plain::{self, Seen};
+use super::usage::{self, Metered};
+use super::{error, rewrite};
+use crate::error::Error;
+use crate::json::{self, Edit, Members};
+use crate::money::Usd;
+use crate::wire::{Envelope, Fault, Quirks, sse};
+
+/// Why a reply or a stream is not an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// The upstream said so itself.
+    Fault(Fault),
+    /// It cannot be read; the text completes "provider sent an answer that cannot be used: ...".
+    Invalid(String),
+    /// It ended before its end.
+    Truncated,
+}
+
+impl StreamError {
+    /// The error a client sees.
+    pub fn into_error(self, provider: &str) -> Error {
+        match self {
+            Self::Fault(fault) => fault.into_error(provider),
+            Self::Invalid(what) => Error::upstream(
+                format!("{provider} sent an answer that cannot be used: {what}."),
+                "upstream_invalid_response",
+            ),
+            Self::Truncated => Error::upstream(
+                format!("{provider} broke the stream off before its end; what was sent is incomplete."),
+                "stream_truncated",
+            ),
+        }
+    }
+}
+
+/// What feeding bytes led to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fed {
+    /// Something of the answer itself is in the output.
+    pub content: bool,
+    /// The terminal event was read: call [`Decoder::finish`].
+    pub ended: bool,
+}
+
+/// Decoder of one stream.
+#[derive(Debug)]
+pub struct Decoder {
+    reader: sse::Reader,
+    quirks: Quirks,
+    include_usage: bool,
+    expected_choices: usize,
+    choices: Choices,
+    /// What the upstream reported last.
+    pub metered: Option<Metered>,
+    /// The service tier that was served.
+    pub service_tier: Option<String>,
+    /// The upstream's own usage chunk, held back to go out last.
+    usage_chunk: Option<String>,
+    /// Vendor members of chunks without choices, to ride on the next chunk.
+    carried: Vec<(String, Vec<u8>)>,
+    /// Identity members of the last chunk, for the usage chunk.
+    identity: Identity,
+    content_seen: bool,
+    metadata_sent: bool,
+    ended: bool,
+}
+
+/// `id` and `created` as the upstream writes them.
+#[derive(Debug, Default)]
+struct Identity {
+    id: Option<Vec<u8>>,
+    created: Option<Vec<u8>>,
+}
+
+/// Members of a chunk that every chunk has: no reason to carry them over.
+const ORDINARY: [&str; 8] =
+    ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
+
+/// Carried members at most.
+const CARRIED_MAX: usize = 16;
+
+impl Decoder {
+    /// For one stream. `n`: choices the client asked for.
+    pub fn new(quirks: Quirks, think_tags: bool, include_usage: bool, n: u32) -> Self {
+        Self {
+            reader: sse::Reader::default(),
+            choices: Choices::new(think_tags),
+            quirks,
+            include_usage,
+            expected_choices: n.max(1) as usize,
+            metered: None,
+            service_tier: None,
+            usage_chunk: None,
+            carried: Vec::new(),
+            identity: Identity::default(),
+            content_seen: false,
+            metadata_sent: false,
+            ended: false,
+        }
+    }
+
+    /// Text delivered so far (cut at a bound) and its length in all.
+    pub fn delivered(&self) -> (&str, usize) {
+        (&self.choices.delivered, self.choices.delivered_len)
+    }
+
+    /// Takes bytes as they come and appends the client's events to `out`.
+    ///
+    /// # Errors
+    /// See [`StreamError`]; what is in `out` then is still good.
+    pub fn feed(&mut self, bytes: &[u8], envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) -> Result<Fed, StreamError> {
+        let mut fed = Fed { ended: self.ended, content: false };
+        if self.ended {
+            return Ok(fed);
+        }
+        let mut reader = std::mem::take(&mut self.reader);
+        let mut result = reader.push(bytes).map_err(|_| too_large());
+        while result.is_ok() && !self.ended {
+            let Some(event) = reader.next_event() else { break };
+            result = self.event(&event, envelope, latency_ms, out).map(|content| fed.content |= content);
+        }
+        self.reader = reader;
+        fed.ended = self.ended;
+        result.map(|()| fed)
+    }
+
+    /// The upstream closed. True when the stream is complete.
+    ///
+    /// # Errors
+    /// [`StreamError::Truncated`] when no terminal event came.
+    pub fn end_of_input(&mut self, envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) -> Result<Fed, StreamError> {
+        let mut fed = Fed::default();
+        let mut reader = std::mem::take(&mut self.reader);
+        if !self.ended
+            && let Some(event) = reader.finish()
+        {
+            // A last event without its blank line counts if it can be read; half an event does not.
+            match self.event(&event, envelope, latency_ms, out) {
+                Err(StreamError::Invalid(_)) => return Err(StreamError::Truncated),
+                other => fed.content = other?,
+            }
+        }
+        if self.ended || self.choices.all_finished() {
+            fed.ended = true;
+            self.ended = true;
+            return self.check_content().map(|()| fed);
+        }
+        Err(StreamError::Truncated)
+    }
+
+    /// Writes what goes last: the usage chunk, where asked for, and `[DONE]`.
+    pub fn finish(&mut self, envelope: &Envelope, latency_ms: u64, usage: &Map<String, Value>, cost: Option<Usd>, out: &mut Vec<u8>) {
+        if self.include_usage {
+            let held = self.usage_chunk.take().unwrap_or_else(|| "{}".to_owned());
+            let members = Members::parse(&held).unwrap_or_default();
+            let mut edits = vec![
+                Edit::Set("choices", Cow::Borrowed(b"[]".as_slice())),
+                Edit::Set("usage", Cow::Owned(usage::render(usage.clone(), cost))),
+                Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))),
+            ];
+            let carried = std::mem::take(&mut self.carried);
+            edits.extend(carried.iter().map(|(name, value)| Edit::Set(name, Cow::Borrowed(value))));
+            self.identify(&members, &held, envelope, &mut edits);
+            write_event(&members, &held, &edits, out);
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    /// One event. True when it holds something of the answer.
+    fn event(&mut self, data: &[u8], envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) -> Result<bool, StreamError> {
+        let text = std::str::from_utf8(data).map_err(|_| unreadable())?;
+        if text.trim() == "[DONE]" {
+            self.ended = true;
+            return self.check_content().map(|()| false);
+        }
+        if text.trim().is_empty() {
+            return Ok(false);
+        }
+        let members = Members::parse(text).map_err(|_| unreadable())?;
+        if members.get(text, "error").is_some_and(|error| !matches!(error, "null" | "\"\"")) {
+            return Err(StreamError::Fault(error::decode_error(0, data)));
+        }
+        if let Some(metered) = usage::find(&members, text, &self.quirks) {
+            self.metered = Some(metered);
+        }
+        if let Some(tier) = members.get(text, "service_tier").and_then(|tier| serde_json::from_str(tier).ok()) {
+            self.service_tier = Some(tier);
+        }
+        match members.get(text, "choices").map(str::trim) {
+            None | Some("null") => self.without_choices(&members, text),
+            Some(written) if written.starts_with('[') && written.trim_start_matches('[').trim() == "]" => {
+                self.without_choices(&members, text);
+            }
+            Some(written) => return self.with_choices(&members, text, written, envelope, latency_ms, out),
+        }
+        Ok(false)
+    }
+
+    /// A chunk without choices: usage is held back, anything else rides on the next chunk.
+    fn without_choices(&mut self, members: &Members, text: &str) {
+        if members.get(text, "usage").is_some_and(|usage| usage != "null") {
+            self.usage_chunk = Some(text.to_owned());
+            return;
+        }
+        for (name, value) in members.iter(text) {
+            if !ORDINARY.contains(&name) && self.carried.len() < CARRIED_MAX {
+                self.carried.push((name.to_owned(), value.as_bytes().to_vec()));
+            }
+        }
+    }
+
+    /// A chunk with choices: passed on, rebuilt where a dialect needs it.
+    fn with_choices(
+        &mut self,
+        members: &Members,
+        text: &str,
+        written: &str,
+        envelope: &Envelope,
+        latency_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, StreamError> {
+        let mut edits = Vec::with_capacity(6);
+        let seen = match plain::accept(written, &mut self.choices) {
+            Some(seen) => seen,
+            None => {
+                let (rebuilt, seen) = self.rebuild(written, envelope)?;
+                edits.push(Edit::Set("choices", Cow::Owned(rebuilt)));
+                seen
+            }
+        };
+        self.content_seen |= seen.content;
+        self.identify(members, text, envelope, &mut edits);
+        edits.push(Edit::Remove("usage"));
+        let carried = std::mem::take(&mut self.carried);
+        edits.extend(carried.iter().map(|(name, value)| Edit::Set(name, Cow::Borrowed(value))));
+        if seen.finish && !self.metadata_sent && !self.include_usage && self.choices.finished() >= self.expected_choices {
+            self.metadata_sent = true;
+            edits.push(Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))));
+        }
+        write_event(members, text, &edits, out);
+        Ok(seen.content)
+    }
+
+    /// The slow path for one event's choices.
+    fn rebuild(&mut self, written: &str, envelope: &Envelope) -> Result<(Vec<u8>, Seen), StreamError> {
+        let mut list: Vec<Value> = serde_json::from_str(written).map_err(|_| unreadable())?;
+        if let Some(failed) = list.iter().find(|choice| choice.get("error").is_some_and(|error| !error.is_null())) {
+            return Err(StreamError::Fault(error::from_value(0, failed)));
+        }
+        let made_up = format!("call_{}", envelope.fallback_id.trim_start_matches("chatcmpl-"));
+        let seen = rewrite::event_choices(&mut list, &mut self.choices, &made_up);
+        let rebuilt = serde_json::to_vec(&list).map_err(|_| unreadable())?;
+        Ok((rebuilt, seen))
+    }
+
+    /// Edits that give a chunk its id, object, created and model.
+    fn identify<'e>(&mut self, members: &Members, text: &str, envelope: &Envelope, edits: &mut Vec<Edit<'e>>) {
+        edits.push(Edit::Set("model", Cow::Owned(json::string(&envelope.model))));
+        if members.get(text, "object") != Some("\"chat.completion.chunk\"") {
+            edits.push(Edit::Set("object", Cow::Borrowed(b"\"chat.completion.chunk\"")));
+        }
+        let given = |name: &str| members.get(text, name).filter(|value| !matches!(*value, "null" | "\"\""));
+        match given("id") {
+            Some(id) if self.identity.id.is_none() => self.identity.id = Some(id.as_bytes().to_vec()),
+            Some(_) => {}
+            None => {
+                let id = self.identity.id.get_or_insert_with(|| json::string(&envelope.fallback_id));
+                edits.push(Edit::Set("id", Cow::Owned(id.clone())));
+            }
+        }
+        match given("created") {
+            Some(created) if self.identity.created.is_none() => {
+                self.identity.created = Some(created.as_bytes().to_vec());
+            }
+            Some(_) => {}
+            None => {
+                let made = || envelope.created_s.to_string().into_bytes();
+                let created = self.identity.created.get_or_insert_with(made);
+                edits.push(Edit::Set("created", Cow::Owned(created.clone())));
+            }
+        }
+    }
+
+    /// A stream that ends without having said anything is not an answer.
+    fn check_content(&self) -> Result<(), StreamError> {
+        if self.content_seen {
+            return Ok(());
+        }
+        Err(StreamError::Invalid("its stream ended without an answer".to_owned()))
+    }
+}
+
+/// Writes one event; a line end within its JSON (white space there) becomes a space.
+fn write_event(members: &Members, text: &str, edits: &[Edit<'_>], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    let start = out.len();
+    members.splice(text, edits, out);
+    if let Some(written) = out.get_mut(start..)
+        && memchr::memchr2(b'\n', b'\r', written).is_some()
+    {
+        for byte in written.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')) {
+            *byte = b' ';
+        }
+    }
+    out.extend_from_slice(b"\n\n");
+}
+
+fn unreadable() -> StreamError {
+    StreamError::Invalid("an event of its stream is not a JSON object".to_owned())
+}
+
+fn too_large() -> StreamError {
+    StreamError::Invalid(format!("an event of its stream is larger than {} bytes", sse::EVENT_BYTES_MAX))
+}
+
+#[cfg(test)]
+mod tests;
