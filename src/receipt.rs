@@ -68,6 +68,9 @@ pub struct Receipt {
     pub upstream_model: Arc<str>,
     /// HTTP status the upstream answered, 0 when no head arrived.
     pub status: u16,
+    /// False when no connection was made, so that nothing can have been charged: such an attempt is counted in
+    /// metrics and is no row of the ledger.
+    pub reached: bool,
     /// How it ended.
     pub outcome: Outcome,
     /// Metric label of the error, `None` for a completed attempt.

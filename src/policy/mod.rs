@@ -1,0 +1,3 @@
+//! Decisions: state machines and arithmetic without clock, I/O or actors; `now` is a parameter.
+
+pub mod route;

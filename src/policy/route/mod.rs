@@ -1,0 +1,195 @@
+//! Routing: a model string and what a request needs become an ordered list of targets, or a refusal.
+//!
+//! A pure decision over the catalogue and the configured providers; health and scores will be further inputs of
+//! [`Router::plan`]. Invariants: a pinned model never becomes another one; what a key may not use is never a
+//! target; targets are unique and at most [`TARGETS_MAX`].
+
+mod candidates;
+mod resolve;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::catalog::{Capabilities, Capability, Catalog, Offer};
+use crate::chat::{ChatRequest, Uses};
+use crate::error::Error;
+
+/// Targets of one plan at most: more attempts would only make an outage worse.
+pub const TARGETS_MAX: usize = 16;
+
+/// What routing needs to know of a configured provider.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Id, as in `provider/model`.
+    pub id: Arc<str>,
+    /// Provider id under which the catalogue lists its offers.
+    pub catalog: Arc<str>,
+    /// Requests to it can be authenticated.
+    pub credentialed: bool,
+    /// Environment variables that usually hold its credential.
+    pub env: Vec<String>,
+}
+
+/// One model string of an alias, with its weight.
+pub type Weighted = (String, u32);
+
+/// The routing table: everything a plan depends on but the request.
+#[derive(Clone, Debug)]
+pub struct Router {
+    catalog: Arc<Catalog>,
+    upstreams: Vec<Upstream>,
+    aliases: BTreeMap<String, Vec<Weighted>>,
+    /// Canonical names that replace the catalogue's auto pool.
+    auto: Option<Vec<String>>,
+    /// Catalogue providers without configuration -> environment variables that would mend it.
+    hints: BTreeMap<String, Vec<String>>,
+    /// Names the catalogue does not know are refused.
+    strict: bool,
+}
+
+/// What one call asks of routing.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// The model string.
+    pub model: String,
+    /// Tried in order after `model`'s plan.
+    pub fallbacks: Vec<String>,
+    /// Capabilities that are needed.
+    pub needs: Capabilities,
+    /// Output tokens asked for.
+    pub max_output: Option<u64>,
+    /// Prompt tokens, roughly.
+    pub prompt_estimate: u64,
+    /// Only models that cost nothing (automatic routing only).
+    pub free_only: bool,
+    /// Providers to prefer, in order.
+    pub provider_order: Vec<String>,
+    /// Only the first target.
+    pub no_fallback: bool,
+}
+
+impl Ask {
+    /// From a checked request.
+    pub fn of(request: &ChatRequest) -> Self {
+        Self {
+            model: request.model.clone(),
+            fallbacks: request.fallbacks.clone(),
+            needs: needs(request.uses),
+            max_output: request.max_output,
+            prompt_estimate: request.prompt_estimate,
+            free_only: request.free_only,
+            ..Self::default()
+        }
+    }
+}
+
+/// The capabilities behind what a request uses.
+fn needs(uses: Uses) -> Capabilities {
+    [
+        (uses.tools, Capability::Tools),
+        (uses.images, Capability::Vision),
+        (uses.audio, Capability::AudioInput),
+        (uses.files, Capability::File),
+        (uses.json_schema, Capability::JsonSchema),
+        (uses.reasoning, Capability::Reasoning),
+    ]
+    .into_iter()
+    .filter(|(used, _)| *used)
+    .fold(Capabilities::NONE, |all, (_, capability)| all.with(capability))
+}
+
+/// Circumstances of a plan.
+pub struct Now<'a> {
+    /// Today, `YYYY-MM-DD` (UTC).
+    pub today: &'a str,
+    /// A random number, for weights.
+    pub random: u64,
+    /// May the caller use this model at this provider?
+    pub allowed: &'a dyn Fn(&str, &str) -> bool,
+}
+
+/// One provider and the model to ask it for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Provider id.
+    pub provider: Arc<str>,
+    /// Canonical model, or the upstream name when the catalogue does not know it.
+    pub model: Arc<str>,
+    /// The name sent upstream.
+    pub upstream: Arc<str>,
+    /// What the catalogue knows; `None` for a name it does not know.
+    pub offer: Option<Arc<Offer>>,
+}
+
+/// An ordered list of targets.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// At least one.
+    pub targets: Vec<Target>,
+    /// The provider prefix of the model string, if it had one.
+    pub requested_provider: Option<Arc<str>>,
+}
+
+impl Router {
+    /// A routing table.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        upstreams: Vec<Upstream>,
+        aliases: BTreeMap<String, Vec<Weighted>>,
+        auto: Option<Vec<String>>,
+        hints: BTreeMap<String, Vec<String>>,
+        strict: bool,
+    ) -> Self {
+        Self { catalog, upstreams, aliases, auto, hints, strict }
+    }
+
+    /// The catalogue behind it.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Configured providers.
+    pub fn upstreams(&self) -> &[Upstream] {
+        &self.upstreams
+    }
+
+    /// Names of the aliases.
+    pub fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.aliases.keys().map(String::as_str)
+    }
+
+    /// Decides who may answer, in order.
+    ///
+    /// # Errors
+    /// 400 (capability, size, no free model), 403, 404, 410, 503 `no_credentials`, as CONTRACT 3 and 4 have it.
+    pub fn plan(&self, ask: &Ask, now: &Now<'_>) -> Result<Plan, Error> {
+        let mut plan = self.resolve(&ask.model, ask, now)?;
+        for (at, fallback) in ask.fallbacks.iter().enumerate() {
+            match self.resolve(fallback, ask, now) {
+                Ok(more) => plan.targets.extend(more.targets),
+                // A fallback that does not exist is a mistake worth telling; one that cannot help just does not.
+                Err(Error::ModelNotFound { model, .. }) => {
+                    let message = format!("The fallback model `{model}` does not exist or you do not have access to it.");
+                    return Err(Error::InvalidRequest {
+                        message,
+                        param: Some(format!("fallbacks[{at}]")),
+                        code: Some("model_not_found"),
+                    });
+                }
+                Err(_) => {}
+            }
+        }
+        let mut unique: Vec<Target> = Vec::with_capacity(plan.targets.len());
+        for target in plan.targets {
+            let known = |other: &Target| other.provider == target.provider && other.upstream == target.upstream;
+            if !unique.iter().any(known) {
+                unique.push(target);
+            }
+        }
+        unique.truncate(if ask.no_fallback { 1 } else { TARGETS_MAX });
+        Ok(Plan { targets: unique, requested_provider: plan.requested_provider })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! One exchange: send, head, pump, cancel. Runs as a task of its cell's thread; speaks to the dispatch over a
+//! bounded channel, whose pace is the backpressure and whose end is the cancel.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use awc::ClientResponse;
+use awc::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::drain;
+use super::failure::{self, SendFailure};
+use super::link::Link;
+use super::meter::Meter;
+use crate::error::Error;
+use crate::policy::route::Target;
+use crate::policy::tokens;
+use crate::receipt::Caller;
+use crate::wire::openai::{self, Decoder, Fed, Reply};
+use crate::wire::{Envelope, Fault};
+
+/// Largest whole reply, bytes (replies may hold images).
+const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest error body that is read, bytes.
+const ERROR_BYTES_MAX: usize = 256 * 1024;
+
+/// The facts of one client request that every attempt shares.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Unique id, made at the door.
+    pub call_id: ulid::Ulid,
+    /// The id the client sees.
+    pub request_id: Arc<str>,
+    /// Who asked.
+    pub caller: Caller,
+    /// Tags of the request.
+    pub tags: Arc<[(String, String)]>,
+    /// The model string as sent.
+    pub requested_model: Arc<str>,
+    /// A streaming request.
+    pub stream: bool,
+    /// The client asked for usage in the stream.
+    pub include_usage: bool,
+    /// Choices asked for.
+    pub n: u32,
+}
+
+/// One try at one target.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The call it belongs to.
+    pub call: Arc<Call>,
+    /// Whom to ask.
+    pub target: Target,
+    /// From 1.
+    pub number: u16,
+    /// The encoded request.
+    pub body: Bytes,
+    /// What identifies the answer.
+    pub envelope: Box<Envelope>,
+    /// When the call must be over.
+    pub deadline: Instant,
+    /// Where events go; dropping the receiver cancels the exchange.
+    pub events: mpsc::Sender<ReplyEvent>,
+}
+
+/// What an exchange tells the dispatch, in order: chunks and an end, or one whole reply, or a failure.
+#[derive(Debug)]
+pub enum ReplyEvent {
+    /// Bytes of the client's stream.
+    Chunk {
+        /// Whole events.
+        bytes: Bytes,
+        /// Something of the answer itself is in them.
+        content: bool,
+    },
+    /// The whole body of a non-streaming answer.
+    Whole(Bytes),
+    /// The stream was delivered to its end.
+    End,
+    /// It failed; what was sent before is all there is.
+    Failed(Failure),
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What the client is told if nothing else helps.
+    pub error: Error,
+    /// HTTP status of the upstream, 0 when no head arrived.
+    pub status: u16,
+    /// Milliseconds from sending to the failure.
+    pub latency_ms: u64,
+}
+
+/// The receiver is gone: the client left, or the call was cut.
+struct Cancelled;
+
+/// How driving an exchange stopped short.
+enum Stop {
+    Cancelled,
+    Failed { error: Error, reached: bool },
+}
+
+impl From<Cancelled> for Stop {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed { error, reached: true }
+    }
+}
+
+/// Runs one attempt to its end, its failure or its cancel.
+pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
+    let total = attempt.deadline.min(Instant::now() + link.provider.timeouts.total);
+    let stop = tokio::select! {
+        biased;
+        () = attempt.events.closed() => Err(Stop::Cancelled),
+        result = drive(&link, &attempt, &mut meter) => result,
+        () = tokio::time::sleep_until(total) => {
+            Err(Error::Timeout(format!("{} did not finish in time.", link.provider.id)).into())
+        }
+    };
+    match stop {
+        Ok(response) => {
+            meter.completed();
+            drop(meter);
+            link.mark_used();
+            if let Some(response) = response {
+                drain::tail(response).await;
+            }
+        }
+        Err(Stop::Cancelled) => drop(meter),
+        Err(Stop::Failed { error, reached }) => {
+            meter.failed(&error, reached);
+            let failure = Failure { error, status: meter.status(), latency_ms: meter.elapsed_ms() };
+            drop(meter);
+            // A receiver that is gone does not need to know.
+            let _ = attempt.events.send(ReplyEvent::Failed(failure)).await;
+        }
+    }
+}
+
+/// Sends and reads; gives the response back when its connection may still be of use.
+async fn drive(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<Option<ClientResponse>, Stop> {
+    let mut response = send(link, attempt).await.map_err(|failure| Stop::Failed {
+        error: failure.error,
+        reached: failure.reached,
+    })?;
+    let status = response.status().as_u16();
+    meter.head(status);
+    if status != 200 {
+        return Err(refused(link, &mut response, status).await.into());
+    }
+    let is_stream = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|kind| kind.to_ascii_lowercase().contains("event-stream"));
+    if !attempt.call.stream {
+        whole(link, attempt, meter, &mut response).await?;
+        return Ok(None);
+    }
+    let is_json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|kind| kind.to_ascii_lowercase().contains("json") || kind.to_ascii_lowercase().contains("html"));
+    if is_json && !is_stream {
+        return Err(not_a_stream(link, &mut response).await.into());
+    }
+    pump(link, attempt, meter, &mut response).await?;
+    Ok(Some(response))
+}
+
+/// Sends the request, once more on a fresh connection when a pooled one turned out to be closed.
+async fn send(link: &Link, attempt: &Attempt) -> Result<ClientResponse, SendFailure> {
+    let provider = &link.provider;
+    let limit = provider.timeouts.connect + provider.timeouts.head;
+    let late = |_| SendFailure {
+        error: Error::Timeout(format!("{} did not answer in time.", provider.id)),
+        reached: true,
+        maybe_stale: false,
+    };
+    let first = timeout(limit, link.send(attempt.call.stream, attempt.body.clone())).await.map_err(late)?;
+    let failed = match first {
+        Ok(response) => return Ok(response),
+        Err(error) => failure::of_send(&error, &provider.id),
+    };
+    if !(failed.maybe_stale && link.was_used()) {
+        return Err(failed);
+    }
+    tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
+    let second = timeout(limit, link.send_fresh(attempt.body.clone())).await.map_err(late)?;
+    second.map_err(|error| failure::of_send(&error, &provider.id))
+}
+
+/// Reads an error answer.
+async fn refused(link: &Link, response: &mut ClientResponse, status: u16) -> Error {
+    let provider = &link.provider;
+    let retry_after = retry_after(response);
+    let body = drain::whole(response, provider.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await;
+    let fault = openai::decode_error(status, &body.unwrap_or_default());
+    Fault { retry_after, ..fault }.into_error(&provider.id)
+}
+
+/// `retry-after-ms` or `Retry-After` in seconds; dates are not worth the trouble.
+fn retry_after(response: &ClientResponse) -> Option<Duration> {
+    let number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number(RETRY_AFTER.as_str()))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.
+async fn not_a_stream(link: &Link, response: &mut ClientResponse) -> Error {
+    let provider = &link.provider;
+    match drain::whole(response, provider.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await {
+        Err(error) => error,
+        Ok(body) => match Reply::decode(&body, &provider.quirks, false, "") {
+            Err(wrong) => wrong.into_error(&provider.id),
+            Ok(_) => Error::upstream(
+                format!("{} answered a streaming request with a whole reply.", provider.id),
+                "upstream_invalid_response",
+            ),
+        },
+    }
+}
+
+/// A whole reply.
+async fn whole(link: &Link, attempt: &Attempt, meter: &mut Meter, response: &mut ClientResponse) -> Result<(), Stop> {
+    let provider = &link.provider;
+    let body = drain::whole(response, provider.timeouts.idle, REPLY_BYTES_MAX, &provider.id).await?;
+    let think = think_tags(link, attempt);
+    let made_up = made_up_ids(attempt);
+    let reply = Reply::decode(&body, &provider.quirks, think, &made_up)
+        .map_err(|wrong| wrong.into_error(&provider.id))?;
+    meter.first_content();
+    meter.service_tier(reply.service_tier.as_deref());
+    let (usage, object) = match &reply.metered {
+        Some(metered) => {
+            meter.reported(metered.usage);
+            (metered.usage, metered.object.clone())
+        }
+        None => {
+            meter.delivered(reply.delivered());
+            let usage = count(meter).await?;
+            (usage, openai::estimated_usage(&usage))
+        }
+    };
+    let rendered = reply.render(&attempt.envelope, meter.elapsed_ms(), &object, meter.cost(&usage));
+    attempt.events.send(ReplyEvent::Whole(Bytes::from(rendered))).await.map_err(|_| Cancelled)?;
+    Ok(())
+}
+
+/// A stream, event by event.
+async fn pump(link: &Link, attempt: &Attempt, meter: &mut Meter, response: &mut ClientResponse) -> Result<(), Stop> {
+    let provider = &link.provider;
+    let call = &attempt.call;
+    let quirks = provider.quirks.clone();
+    meter.decode_with(Decoder::new(quirks, think_tags(link, attempt), call.include_usage, call.n));
+    let mut patience = provider.timeouts.first_event;
+    loop {
+        let piece = drain::next_piece(response, patience, &provider.id).await;
+        let elapsed_ms = meter.elapsed_ms();
+        let mut out = Vec::new();
+        let decoder = meter.decoder().ok_or(Error::Internal)?;
+        let readable = |wrong: openai::StreamError| wrong.into_error(&provider.id);
+        let fed: Result<Fed, Error> = match piece {
+            Ok(Some(bytes)) => decoder.feed(&bytes, &attempt.envelope, elapsed_ms, &mut out).map_err(readable),
+            Ok(None) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(readable),
+            // A connection that breaks after the last finish reason has done its work.
+            Err(error) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(|_| error),
+        };
+        let content = fed.as_ref().is_ok_and(|fed| fed.content);
+        if content {
+            meter.first_content();
+            patience = provider.timeouts.idle;
+        }
+        if !out.is_empty() {
+            let chunk = ReplyEvent::Chunk { bytes: Bytes::from(out), content };
+            attempt.events.send(chunk).await.map_err(|_| Cancelled)?;
+        }
+        if fed?.ended {
+            return finish(attempt, meter).await;
+        }
+    }
+}
+
+/// What goes last: usage where asked for, the end marker.
+async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
+    let decoder = meter.decoder().ok_or(Error::Internal)?;
+    let tier = decoder.service_tier.clone();
+    let metered = decoder.metered.clone();
+    meter.service_tier(tier.as_deref());
+    let (usage, object) = match metered {
+        Some(metered) => {
+            meter.reported(metered.usage);
+            (metered.usage, metered.object)
+        }
+        // Nobody waits for the count: Billing makes it.
+        None if !attempt.call.include_usage => (crate::chat::Usage::default(), serde_json::Map::new()),
+        None => {
+            let usage = count(meter).await?;
+            (usage, openai::estimated_usage(&usage))
+        }
+    };
+    let cost = meter.cost(&usage);
+    let elapsed_ms = meter.elapsed_ms();
+    let mut out = Vec::new();
+    let decoder = meter.decoder().ok_or(Error::Internal)?;
+    decoder.finish(&attempt.envelope, elapsed_ms, &object, cost, &mut out);
+    let last = ReplyEvent::Chunk { bytes: Bytes::from(out), content: false };
+    attempt.events.send(last).await.map_err(|_| Cancelled)?;
+    attempt.events.send(ReplyEvent::End).await.map_err(|_| Cancelled)?;
+    Ok(())
+}
+
+/// Counts what the upstream did not, away from the cell's thread.
+async fn count(meter: &mut Meter) -> Result<crate::chat::Usage, Error> {
+    let unmetered = meter.unmetered();
+    let usage = tokio::task::spawn_blocking(move || tokens::estimate(&unmetered)).await.map_err(|_| Error::Internal)?;
+    meter.estimated(usage);
+    Ok(usage)
+}
+
+fn think_tags(link: &Link, attempt: &Attempt) -> bool {
+    crate::wire::quirks::any_glob(&link.provider.quirks.think_tags_models, &attempt.target.upstream)
+}
+
+/// Start of ids for tool calls that come without one: unique per attempt.
+fn made_up_ids(attempt: &Attempt) -> String {
+    format!("call_{}", attempt.envelope.fallback_id.trim_start_matches("chatcmpl-"))
+}

@@ -1,0 +1,161 @@
+//! A provider's HTTP client on one cell: its connection pool and its prepared request heads.
+//!
+//! The client's defaults are not a gateway's: no limit of 100 connections (admission is ours), no redirects
+//! (they would carry the credential away), no decompression, no five-second timeout, TCP_NODELAY on.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_service::{Service, fn_service};
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
+use awc::http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use awc::http::{Uri, Version};
+use awc::{Client, Connector, FrozenClientRequest, SendClientRequest};
+use bytes::Bytes;
+
+use crate::config::{AuthStyle, Provider};
+
+/// How long an idle upstream connection is kept: below what common servers and balancers allow.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+/// How long a connection is used at all, so that DNS changes are followed.
+const POOL_LIFETIME: Duration = Duration::from_secs(600);
+
+/// A provider's client on this cell.
+pub struct Link {
+    /// The row.
+    pub provider: Arc<Provider>,
+    whole: FrozenClientRequest,
+    stream: FrozenClientRequest,
+    /// Without a pool: for the one retry after a pooled connection turned out to be closed.
+    fresh: FrozenClientRequest,
+    used: std::cell::Cell<bool>,
+}
+
+/// The row cannot be turned into requests; said at start.
+#[derive(Debug)]
+pub struct LinkError(pub String);
+
+impl std::fmt::Display for LinkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Link {
+    /// Prepares the client of a provider.
+    ///
+    /// # Errors
+    /// An address, credential or header that HTTP cannot carry.
+    pub fn new(provider: Arc<Provider>, tls: &Arc<rustls::ClientConfig>) -> Result<Rc<Self>, LinkError> {
+        let url: Uri = format!("{}/chat/completions", provider.base_url)
+            .parse()
+            .map_err(|_| LinkError(format!("providers.{}.base_url is not a URL", provider.id)))?;
+        let pooled = client(&provider, tls, POOL_IDLE);
+        let single = client(&provider, tls, Duration::ZERO);
+        Ok(Rc::new(Self {
+            whole: head(&pooled, &url, &provider, false)?,
+            stream: head(&pooled, &url, &provider, true)?,
+            fresh: head(&single, &url, &provider, true)?,
+            provider,
+            used: std::cell::Cell::new(false),
+        }))
+    }
+
+    /// Sends a body over a pooled connection.
+    pub fn send(&self, stream: bool, body: Bytes) -> SendClientRequest {
+        if stream { self.stream.send_body(body) } else { self.whole.send_body(body) }
+    }
+
+    /// Sends a body over a connection of its own.
+    pub fn send_fresh(&self, body: Bytes) -> SendClientRequest {
+        self.fresh.send_body(body)
+    }
+
+    /// True once an exchange went to its end: only then can a pooled connection be stale.
+    pub fn was_used(&self) -> bool {
+        self.used.get()
+    }
+
+    /// Notes that an exchange went to its end.
+    pub fn mark_used(&self) {
+        self.used.set(true);
+    }
+}
+
+/// TLS roots and protocol, shared by all providers of a process.
+///
+/// # Errors
+/// Never with the built-in roots; the type leaves room for an operator's own.
+pub fn tls_config() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) -> Client {
+    let tcp = TcpConnector::default().service();
+    let connect = fn_service(move |info: ConnectInfo<Uri>| {
+        let connecting = tcp.call(info);
+        async move {
+            let connection: Connection<Uri, actix_rt::net::TcpStream> = connecting.await?;
+            connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
+            Ok::<_, ConnectError>(connection)
+        }
+    });
+    let connector = Connector::new()
+        .connector(connect)
+        .rustls_0_23(Arc::clone(tls))
+        .limit(0)
+        .timeout(provider.timeouts.connect)
+        .handshake_timeout(provider.timeouts.connect)
+        .max_http_version(Version::HTTP_11)
+        .conn_keep_alive(idle)
+        .conn_lifetime(POOL_LIFETIME);
+    Client::builder().connector(connector).disable_timeout().disable_redirects().no_default_headers().finish()
+}
+
+/// The request head that every request to this provider shares.
+fn head(client: &Client, url: &Uri, provider: &Provider, stream: bool) -> Result<FrozenClientRequest, LinkError> {
+    let bad = |what: &str| LinkError(format!("providers.{}.{what} cannot be sent in an HTTP header", provider.id));
+    let accept = if stream { "text/event-stream" } else { "application/json" };
+    let mut request = client
+        .post(url)
+        .no_decompress()
+        .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        .insert_header((ACCEPT, HeaderValue::from_static(accept)))
+        .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+        .insert_header((USER_AGENT, HeaderValue::from_static(concat!("llm-gateway/", env!("CARGO_PKG_VERSION")))));
+    if let Some(authority) = url.authority() {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("base_url"))?;
+        request = request.insert_header((HOST, host));
+    }
+    for (name, value) in &provider.headers {
+        let field = format!("headers.{name}");
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| bad(&field))?;
+        let value = HeaderValue::from_str(value).map_err(|_| bad(&field))?;
+        request = request.insert_header((name, value));
+    }
+    if let Some(key) = &provider.api_key {
+        let (name, value) = match &provider.auth {
+            AuthStyle::Bearer => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+            AuthStyle::Header(name) => {
+                (HeaderName::try_from(name.as_str()).map_err(|_| bad("auth"))?, key.expose().to_owned())
+            }
+            AuthStyle::None => return freeze(request, &bad),
+        };
+        let mut value = HeaderValue::from_str(&value).map_err(|_| bad("api_key"))?;
+        value.set_sensitive(true);
+        request = request.insert_header((name, value));
+    }
+    freeze(request, &bad)
+}
+
+fn freeze(request: awc::ClientRequest, bad: &dyn Fn(&str) -> LinkError) -> Result<FrozenClientRequest, LinkError> {
+    request.freeze().map_err(|_| bad("base_url"))
+}

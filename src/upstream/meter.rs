@@ -1,0 +1,240 @@
+//! The meter of one attempt: a guard that books exactly one receipt, whatever becomes of the attempt.
+//!
+//! It owns the stream decoder, so that what was delivered is known on cancel and on panic, too. Its fields are
+//! private: an `async move` block that used one field would drop the guard early and bill nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::exchange::Call;
+use crate::catalog::ServiceTier;
+use crate::chat::Usage;
+use crate::error::Error;
+use crate::money::Usd;
+use crate::policy::route::Target;
+use crate::receipt::{Outcome, Receipt, Unmetered};
+use crate::wire::openai::Decoder;
+
+/// Largest request kept for counting tokens should the upstream not tell, bytes.
+const REQUEST_KEPT_MAX: usize = 64 * 1024;
+
+/// What an ended attempt means for its provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// HTTP status, 0 without a head.
+    pub status: u16,
+    /// From sending to the end.
+    pub duration_ms: u32,
+    /// From sending to the first content.
+    pub ttft_ms: Option<u32>,
+}
+
+/// Where a meter's findings go: closures, so that this layer need not know the actors.
+#[derive(Clone)]
+pub struct Sinks {
+    /// Takes the receipt.
+    pub receipt: std::rc::Rc<dyn Fn(Receipt)>,
+    /// Tells the provider.
+    pub finished: std::rc::Rc<dyn Fn(Finished)>,
+    /// Milliseconds since the epoch.
+    pub now_ms: fn() -> i64,
+}
+
+/// The guard of one attempt.
+pub struct Meter {
+    call: Arc<Call>,
+    target: Target,
+    number: u16,
+    sinks: Sinks,
+    started: Instant,
+    request: Bytes,
+    request_len: usize,
+    status: u16,
+    reached: bool,
+    outcome: Outcome,
+    error: Option<&'static str>,
+    ttft_ms: Option<u32>,
+    usage: Option<Usage>,
+    estimated: bool,
+    service_tier: Option<Arc<str>>,
+    decoder: Option<Box<Decoder>>,
+    delivered: Option<String>,
+}
+
+impl Meter {
+    /// Starts the clock of an attempt that is about to be sent.
+    pub fn start(call: Arc<Call>, target: Target, number: u16, request: &Bytes, sinks: Sinks) -> Self {
+        let keep = request.len() <= REQUEST_KEPT_MAX;
+        Self {
+            call,
+            target,
+            number,
+            sinks,
+            started: Instant::now(),
+            request: if keep { request.clone() } else { Bytes::new() },
+            request_len: request.len(),
+            status: 0,
+            reached: true,
+            // Until proven otherwise; a panic or a drop leaves it so.
+            outcome: Outcome::Cancelled,
+            error: Some("cancelled"),
+            ttft_ms: None,
+            usage: None,
+            estimated: false,
+            service_tier: None,
+            decoder: None,
+            delivered: None,
+        }
+    }
+
+    /// Milliseconds since the attempt was sent.
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Hands the decoder over to the meter.
+    pub fn decode_with(&mut self, decoder: Decoder) -> &mut Decoder {
+        self.decoder.insert(Box::new(decoder))
+    }
+
+    /// The decoder, once there is one.
+    pub fn decoder(&mut self) -> Option<&mut Decoder> {
+        self.decoder.as_deref_mut()
+    }
+
+    /// The response head arrived.
+    pub fn head(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// HTTP status of the upstream, 0 before its head.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The first content arrived.
+    pub fn first_content(&mut self) {
+        if self.ttft_ms.is_none() {
+            self.ttft_ms = Some(u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Usage as the upstream reported it.
+    pub fn reported(&mut self, usage: Usage) {
+        self.usage = Some(usage);
+    }
+
+    /// Usage as it was counted here.
+    pub fn estimated(&mut self, usage: Usage) {
+        self.usage = Some(usage);
+        self.estimated = true;
+    }
+
+    /// The service tier that was served.
+    pub fn service_tier(&mut self, tier: Option<&str>) {
+        self.service_tier = tier.map(Arc::from);
+    }
+
+    /// The text of a whole reply whose usage is unknown.
+    pub fn delivered(&mut self, text: String) {
+        self.delivered = Some(text);
+    }
+
+    /// Cost of a usage at this target's price.
+    pub fn cost(&self, usage: &Usage) -> Option<Usd> {
+        let tier = self.service_tier.as_deref().and_then(ServiceTier::parse);
+        self.target.offer.as_ref()?.price.as_ref()?.cost(usage, tier)
+    }
+
+    /// What was exchanged, for counting.
+    pub fn unmetered(&self) -> Unmetered {
+        let (delivered, delivered_len) = match (&self.delivered, &self.decoder) {
+            (Some(text), _) => (text.clone(), text.len()),
+            (None, Some(decoder)) => {
+                let (text, length) = decoder.delivered();
+                (text.to_owned(), length)
+            }
+            (None, None) => (String::new(), 0),
+        };
+        Unmetered { request: self.request.clone(), request_len: self.request_len, delivered, delivered_len }
+    }
+
+    /// The answer was delivered to its end.
+    pub fn completed(&mut self) {
+        self.outcome = Outcome::Completed;
+        self.error = None;
+    }
+
+    /// The attempt failed.
+    pub fn failed(&mut self, error: &Error, reached: bool) {
+        self.outcome = Outcome::Failed;
+        self.error = Some(error.class().label);
+        self.reached = reached;
+    }
+
+    /// What the attempt cost: nothing, not even a fee per request, when it failed before anything was counted.
+    fn charged(&self, usage: &Usage) -> Option<Usd> {
+        if self.outcome != Outcome::Completed && *usage == Usage::default() {
+            return Some(Usd::ZERO);
+        }
+        self.cost(usage)
+    }
+
+    /// The usage to book, and whether it still has to be counted.
+    fn settle_usage(&mut self) -> Option<Usage> {
+        if let Some(usage) = self.usage {
+            return Some(usage);
+        }
+        if let Some(metered) = self.decoder.as_ref().and_then(|decoder| decoder.metered.as_ref()) {
+            return Some(metered.usage);
+        }
+        // Nothing is charged for what never began: no head, or an error for an answer.
+        let began = self.status == 200 && (self.decoder.is_some() || self.delivered.is_some());
+        if began {
+            self.estimated = true;
+            return None;
+        }
+        Some(Usage::default())
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let usage = self.settle_usage();
+        let duration_ms = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let finished =
+            Finished { outcome: self.outcome, status: self.status, duration_ms, ttft_ms: self.ttft_ms };
+        let receipt = Receipt {
+            call_id: self.call.call_id,
+            attempt: self.number,
+            request_id: Arc::clone(&self.call.request_id),
+            time_ms: (self.sinks.now_ms)(),
+            caller: self.call.caller.clone(),
+            tags: Arc::clone(&self.call.tags),
+            requested_model: Arc::clone(&self.call.requested_model),
+            provider: Arc::clone(&self.target.provider),
+            model: Arc::clone(&self.target.model),
+            known_model: self.target.offer.is_some(),
+            upstream_model: Arc::clone(&self.target.upstream),
+            status: self.status,
+            reached: self.reached,
+            outcome: self.outcome,
+            error: self.error,
+            stream: self.call.stream,
+            ttft_ms: self.ttft_ms,
+            duration_ms,
+            unmetered: usage.is_none().then(|| self.unmetered()),
+            cost: usage.as_ref().and_then(|usage| self.charged(usage)),
+            usage,
+            estimated: self.estimated,
+            price: self.target.offer.as_ref().and_then(|offer| offer.price.clone()),
+            service_tier: self.service_tier.clone(),
+        };
+        (self.sinks.receipt)(receipt);
+        (self.sinks.finished)(finished);
+    }
+}
