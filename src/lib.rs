@@ -5,5 +5,7 @@ pub mod chat;
 pub mod config;
 pub mod error;
 pub mod money;
+pub mod policy;
 pub mod receipt;
+pub mod rfc3339;
 pub mod wire;

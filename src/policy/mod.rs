@@ -1,0 +1,3 @@
+//! Policy: decisions as plain state machines and arithmetic. No I/O, and no clock: `now` is a parameter.
+
+pub mod quota;
