@@ -8,4 +8,5 @@ pub mod money;
 pub mod policy;
 pub mod receipt;
 pub mod rfc3339;
+pub mod store;
 pub mod wire;
