@@ -6,5 +6,8 @@ pub mod config;
 pub mod error;
 pub mod json;
 pub mod money;
+pub mod policy;
 pub mod receipt;
+pub mod rfc3339;
+pub mod store;
 pub mod wire;

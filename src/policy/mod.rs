@@ -1,3 +1,4 @@
 //! Decisions: state machines and arithmetic without clock, I/O or actors; `now` is a parameter.
 
+pub mod quota;
 pub mod route;

@@ -1,0 +1,205 @@
+//! The quota of one key: requests per minute, tokens per minute, calls at a time.
+//!
+//! A call is admitted under all of its key's limits or under none. Tokens are reserved by estimate before the
+//! call and settled with the real count after it; the [`QuotaPermit`] gives back whatever was not settled when
+//! it drops, on every exit.
+//!
+//! Invariants: an idle key has no call in flight and no reservation; nothing here blocks, allocates per call
+//! beyond a reference count, or is held across an await. Counts are those of this process alone.
+
+mod requests;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use requests::Requests;
+use tokens::Tokens;
+
+/// What a key may do; `None` means without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests per minute: a bucket that holds this many and refills at this rate.
+    pub rpm: Option<NonZeroU32>,
+    /// Tokens per minute, prompt and completion together.
+    pub tpm: Option<NonZeroU32>,
+    /// Calls in flight at a time.
+    pub concurrency: Option<NonZeroU32>,
+}
+
+/// A call that may not start now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Which limit, e.g. `requests per minute`.
+    pub limit: &'static str,
+    /// When the same call may be admitted; `None` when it never can be, because it alone exceeds the limit.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        match denied.retry_after {
+            Some(retry_after) => Self::RateLimited { limit: denied.limit.to_owned(), retry_after },
+            None => Self::invalid_code(
+                format!(
+                    "This request alone may use more than the key's limit of {}. Lower max_tokens or shorten \
+                     the messages, or ask your operator for a higher limit.",
+                    denied.limit
+                ),
+                None,
+                "request_exceeds_limit",
+            ),
+        }
+    }
+}
+
+/// One limit as the `x-ratelimit-*` headers tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gauge {
+    /// The limit itself, per minute.
+    pub limit: u32,
+    /// What is left of it now.
+    pub remaining: u32,
+    /// Until all of it is there again, if nothing more is used.
+    pub reset: Duration,
+}
+
+/// The per-minute limits of a key at one moment; `None` where there is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Requests per minute.
+    pub requests: Option<Gauge>,
+    /// Tokens per minute.
+    pub tokens: Option<Gauge>,
+}
+
+/// How long a caller that has too many calls in flight is asked to wait: nobody knows when one will end.
+const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
+
+/// The limits of one key and what is used of them.
+#[derive(Debug)]
+pub struct KeyQuota {
+    limits: Limits,
+    origin: Instant,
+    requests: Option<Arc<Requests>>,
+    tokens: Arc<Tokens>,
+    in_flight: Arc<AtomicU32>,
+}
+
+impl KeyQuota {
+    /// A quota nothing of which is used. `origin` is a moment not later than any `now` to come.
+    pub fn new(limits: Limits, origin: Instant) -> Self {
+        Self {
+            limits,
+            origin,
+            requests: limits.rpm.map(|rpm| Arc::new(Requests::new(rpm))),
+            tokens: Arc::default(),
+            in_flight: Arc::default(),
+        }
+    }
+
+    /// The same key under other limits: calls in flight and tokens used go on counting. The bucket of requests
+    /// starts full again, if its limit changed.
+    #[must_use]
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        let requests = if limits.rpm == self.limits.rpm {
+            self.requests.clone()
+        } else {
+            limits.rpm.map(|rpm| Arc::new(Requests::new(rpm)))
+        };
+        Self {
+            limits,
+            origin: self.origin,
+            requests,
+            tokens: Arc::clone(&self.tokens),
+            in_flight: Arc::clone(&self.in_flight),
+        }
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Calls admitted and not yet ended.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Admits one call that may use `estimated_tokens`, or says which limit it breaks and when to come back.
+    ///
+    /// # Errors
+    /// [`Denied`], and then nothing at all was taken.
+    pub fn admit(&self, estimated_tokens: u64, now: Instant) -> Result<QuotaPermit, Denied> {
+        let now = now.saturating_duration_since(self.origin);
+        self.enter()?;
+        // From here on the permit's drop undoes what was taken.
+        let mut permit = QuotaPermit {
+            in_flight: Arc::clone(&self.in_flight),
+            tokens: Arc::clone(&self.tokens),
+            held: None,
+        };
+        if let Some(limit) = self.limits.tpm {
+            let reserved = self.tokens.reserve(estimated_tokens, limit, now);
+            permit.held =
+                Some(reserved.map_err(|retry_after| Denied { limit: "tokens per minute", retry_after })?);
+        }
+        // Last, because a request cannot be given back to its bucket.
+        if let Some(requests) = &self.requests {
+            let taken = requests.take(now);
+            taken.map_err(|wait| Denied { limit: "requests per minute", retry_after: Some(wait) })?;
+        }
+        Ok(permit)
+    }
+
+    /// What is left of the per-minute limits.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let now = now.saturating_duration_since(self.origin);
+        Snapshot {
+            requests: self.requests.as_ref().map(|requests| requests.gauge(now)),
+            tokens: self.limits.tpm.map(|limit| self.tokens.gauge(limit, now)),
+        }
+    }
+
+    /// Counts one more call in flight, if that is within the limit.
+    fn enter(&self) -> Result<(), Denied> {
+        let limit = self.limits.concurrency.map_or(u32::MAX, NonZeroU32::get);
+        let more = |count: u32| (count < limit).then(|| count + 1);
+        let entered = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        entered
+            .map(drop)
+            .map_err(|_| Denied { limit: "concurrent requests", retry_after: Some(CONCURRENCY_RETRY) })
+    }
+}
+
+/// The right to run one call. Held until the call has ended; dropping it frees everything it still holds.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped at once admits nothing"]
+pub struct QuotaPermit {
+    in_flight: Arc<AtomicU32>,
+    tokens: Arc<Tokens>,
+    held: Option<tokens::Reservation>,
+}
+
+impl QuotaPermit {
+    /// The call has ended and has used this many tokens, prompt and completion together.
+    pub fn settle(mut self, actual_tokens: u64) {
+        if let Some(held) = self.held.take() {
+            self.tokens.settle(held, actual_tokens);
+        }
+    }
+}
+
+impl Drop for QuotaPermit {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.tokens.settle(held, 0);
+        }
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

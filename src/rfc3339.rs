@@ -1,0 +1,92 @@
+//! Times as the API writes them: RFC 3339 in UTC, from and to milliseconds since the Unix epoch.
+//!
+//! Pure: nobody asks a clock here. Written with three digits of milliseconds, always `Z`; read with any offset.
+
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+/// Milliseconds in an hour.
+pub const HOUR_MS: i64 = 3_600_000;
+
+/// Latest time that [`format_ms`] can write: 9999-12-31T23:59:59.999Z.
+pub const MAX_MS: i64 = 253_402_300_799_999;
+
+/// `2026-01-31T09:30:00.250Z` for milliseconds since the epoch; clamped to the years 1970 to 9999, which are
+/// the only ones a stored time can lie in.
+pub fn format_ms(ms: i64) -> String {
+    let at = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(ms.clamp(0, MAX_MS));
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        at.millisecond()
+    )
+}
+
+/// Milliseconds since the epoch of an RFC 3339 time with any offset; finer digits are cut. `None` when it is not
+/// one, or lies before 1970.
+pub fn parse_ms(text: &str) -> Option<i64> {
+    // Longer than any sane time: not worth a look.
+    if text.len() > 64 {
+        return None;
+    }
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let ms = i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
+    (0..=MAX_MS).contains(&ms).then_some(ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_times_are_read_and_written() {
+        for (text, ms, canonical) in [
+            ("1970-01-01T00:00:00Z", 0, "1970-01-01T00:00:00.000Z"),
+            ("2024-02-29T12:00:00.5Z", 1_709_208_000_500, "2024-02-29T12:00:00.500Z"),
+            ("2000-02-29T23:59:59.999Z", 951_868_799_999, "2000-02-29T23:59:59.999Z"),
+            ("2026-01-31T10:30:00+01:00", 1_769_851_800_000, "2026-01-31T09:30:00.000Z"),
+            ("2026-01-31t04:00:00-05:30", 1_769_851_800_000, "2026-01-31T09:30:00.000Z"),
+            ("2026-01-31T09:30:00.0009Z", 1_769_851_800_000, "2026-01-31T09:30:00.000Z"),
+            ("9999-12-31T23:59:59.999Z", MAX_MS, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(parse_ms(text), Some(ms), "{text}");
+            assert_eq!(format_ms(ms), canonical);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_time_is_refused() {
+        for text in [
+            "",
+            "now",
+            "2023-02-29T00:00:00Z",
+            "1900-02-29T00:00:00Z",
+            "2026-01-31",
+            "2026-01-31T09:30:00",
+            "2026-13-01T00:00:00Z",
+            "2026-01-31T25:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "1769851800",
+        ] {
+            assert_eq!(parse_ms(text), None, "{text}");
+        }
+        assert_eq!(parse_ms(&"2".repeat(10_000)), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_millisecond_round_trips(ms in 0..=MAX_MS) {
+            proptest::prop_assert_eq!(parse_ms(&format_ms(ms)), Some(ms));
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,80}") {
+            let _ = parse_ms(&text);
+        }
+    }
+}
