@@ -1,3 +1,4 @@
 //! Policy: decisions as plain state machines and arithmetic. No I/O, and no clock: `now` is a parameter.
 
 pub mod quota;
+pub mod tokens;
