@@ -200,9 +200,13 @@ impl Error {
     /// Value of `Retry-After`, where the error carries one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after, .. } | Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            Self::RateLimited { retry_after, .. } | Self::Overloaded { retry_after, .. } => {
+                Some(*retry_after)
+            }
             // The contract promises the header on every 429; a second is the gentlest honest guess.
-            Self::UpstreamRateLimited { retry_after, .. } => Some(retry_after.unwrap_or(Duration::from_secs(1))),
+            Self::UpstreamRateLimited { retry_after, .. } => {
+                Some(retry_after.unwrap_or(Duration::from_secs(1)))
+            }
             _ => None,
         }
     }
