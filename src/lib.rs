@@ -10,4 +10,5 @@ pub mod policy;
 pub mod receipt;
 pub mod rfc3339;
 pub mod store;
+pub mod upstream;
 pub mod wire;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::call::Call;
 use super::drain;
 use super::failure::{self, SendFailure};
 use super::link::Link;
@@ -18,7 +19,6 @@ use super::meter::Meter;
 use crate::error::Error;
 use crate::policy::route::Target;
 use crate::policy::tokens;
-use crate::receipt::Caller;
 use crate::wire::openai::{self, Decoder, Fed, Reply};
 use crate::wire::{Envelope, Fault};
 
@@ -26,27 +26,6 @@ use crate::wire::{Envelope, Fault};
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Largest error body that is read, bytes.
 const ERROR_BYTES_MAX: usize = 256 * 1024;
-
-/// The facts of one client request that every attempt shares.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Unique id, made at the door.
-    pub call_id: ulid::Ulid,
-    /// The id the client sees.
-    pub request_id: Arc<str>,
-    /// Who asked.
-    pub caller: Caller,
-    /// Tags of the request.
-    pub tags: Arc<[(String, String)]>,
-    /// The model string as sent.
-    pub requested_model: Arc<str>,
-    /// A streaming request.
-    pub stream: bool,
-    /// The client asked for usage in the stream.
-    pub include_usage: bool,
-    /// Choices asked for.
-    pub n: u32,
-}
 
 /// One try at one target.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::exchange::Call;
+use super::call::Call;
 use crate::catalog::ServiceTier;
 use crate::chat::Usage;
 use crate::error::Error;
@@ -19,6 +19,9 @@ use crate::wire::openai::Decoder;
 
 /// Largest request kept for counting tokens should the upstream not tell, bytes.
 const REQUEST_KEPT_MAX: usize = 64 * 1024;
+
+/// Bytes that make a token, roughly.
+const BYTES_PER_TOKEN: usize = 4;
 
 /// What an ended attempt means for its provider.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +179,17 @@ impl Meter {
         self.reached = reached;
     }
 
+    /// Tokens for the caller's quota: a rough count where the real one is not known yet.
+    fn tokens(&self, usage: Option<&Usage>) -> u64 {
+        match usage {
+            Some(usage) => usage.prompt + usage.completion,
+            None => {
+                let delivered = self.decoder.as_ref().map_or(0, |decoder| decoder.delivered().1);
+                ((self.request_len + delivered) / BYTES_PER_TOKEN) as u64
+            }
+        }
+    }
+
     /// What the attempt cost: nothing, not even a fee per request, when it failed before anything was counted.
     fn charged(&self, usage: &Usage) -> Option<Usd> {
         if self.outcome != Outcome::Completed && *usage == Usage::default() {
@@ -206,6 +220,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let usage = self.settle_usage();
         let duration_ms = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        self.call.used(self.tokens(usage.as_ref()));
         let finished =
             Finished { outcome: self.outcome, status: self.status, duration_ms, ttft_ms: self.ttft_ms };
         let receipt = Receipt {

@@ -1,0 +1,50 @@
+//! What the actors of a cell say to each other.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::provider::Provider;
+use crate::error::Error;
+use crate::policy::route::{Ask, Router, Target};
+use crate::store::KeyEntry;
+use crate::upstream::{Attempt, Finished, Link};
+
+/// Dispatch -> Supervisor: who may answer this? A pure decision.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Assigned, Error>")]
+pub struct Assign {
+    /// What routing needs to know.
+    pub ask: Ask,
+    /// The caller's key: what it may use.
+    pub key: Arc<KeyEntry>,
+}
+
+/// Targets in order, each with a live address.
+#[derive(Debug)]
+pub struct Assigned {
+    /// At least one.
+    pub targets: Vec<(Target, Arc<crate::config::Provider>, Addr<Provider>)>,
+    /// The provider prefix of the model string, if it had one.
+    pub requested_provider: Option<Arc<str>>,
+}
+
+/// Dispatch -> Provider: run this attempt. The answer is the admission verdict, at once; bytes ride the channel.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Error>")]
+pub struct Execute(pub Attempt);
+
+/// Exchange guard -> its Provider: an admitted attempt ended. Sent exactly once per admitted attempt.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AttemptFinished(pub Finished);
+
+/// Gateway -> Supervisor: a new routing table and provider set, from here on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Reload {
+    /// The routing table.
+    pub router: Arc<Router>,
+    /// The providers' clients on this cell.
+    pub links: Vec<std::rc::Rc<Link>>,
+}

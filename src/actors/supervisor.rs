@@ -1,0 +1,136 @@
+//! The Supervisor actor of one cell: decides who may answer, and keeps a live Provider actor for each account.
+//!
+//! An actor that panicked is gone for good, mailbox and all; what survives is the factory. The supervisor looks
+//! at the address before it hands it out and starts another actor if need be.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::messages::{Assign, Assigned, Reload};
+use super::provider::{Factory, Provider};
+use crate::error::Error;
+use crate::policy::route::{Now, Router};
+use crate::receipt::Receipt;
+use crate::upstream::Link;
+
+/// Messages that wait at most; a sender waits beyond it.
+const MAILBOX: usize = 4096;
+/// Milliseconds in a day.
+const DAY_MS: i64 = 86_400_000;
+
+/// A provider of this cell.
+struct Slot {
+    factory: Factory,
+    address: Addr<Provider>,
+}
+
+/// The decision maker of one cell.
+pub struct Supervisor {
+    router: Arc<Router>,
+    slots: HashMap<Arc<str>, Slot>,
+    receipt: Rc<dyn Fn(Receipt)>,
+    now_ms: fn() -> i64,
+    /// Today, and the day number it was made for.
+    today: (i64, String),
+    /// State of the generator that weights and exploration draw from.
+    random: u64,
+}
+
+impl Supervisor {
+    /// A supervisor for these providers; the actors start with it.
+    pub fn new(router: Arc<Router>, links: Vec<Rc<Link>>, receipt: Rc<dyn Fn(Receipt)>, now_ms: fn() -> i64) -> Self {
+        let mut supervisor = Self {
+            router,
+            slots: HashMap::new(),
+            receipt,
+            now_ms,
+            today: (i64::MIN, String::new()),
+            random: now_ms().unsigned_abs() | 1,
+        };
+        supervisor.fill(links);
+        supervisor
+    }
+
+    fn fill(&mut self, links: Vec<Rc<Link>>) {
+        for link in links {
+            let id = Arc::clone(&link.provider.id);
+            let factory = Factory { link, receipt: Rc::clone(&self.receipt), now_ms: self.now_ms };
+            let address = factory.start();
+            self.slots.insert(id, Slot { factory, address });
+        }
+    }
+
+    /// A live address of a provider.
+    fn address(&mut self, id: &Arc<str>) -> Option<(Arc<crate::config::Provider>, Addr<Provider>)> {
+        let slot = self.slots.get_mut(id)?;
+        if !slot.address.connected() {
+            tracing::error!(provider = %id, "the provider actor is gone; starting another");
+            slot.address = slot.factory.start();
+        }
+        Some((Arc::clone(&slot.factory.link.provider), slot.address.clone()))
+    }
+
+    /// Today, `YYYY-MM-DD`.
+    fn refresh_today(&mut self) {
+        let now_ms = (self.now_ms)();
+        let day = now_ms.div_euclid(DAY_MS);
+        if day != self.today.0 {
+            let text = crate::rfc3339::format_ms(now_ms);
+            self.today = (day, text.get(..10).unwrap_or("").to_owned());
+        }
+    }
+
+    /// The next pseudo-random number (xorshift64*): for weights, not for secrets.
+    fn next_random(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<Assign> for Supervisor {
+    type Result = Result<Assigned, Error>;
+
+    fn handle(&mut self, Assign { ask, key }: Assign, _: &mut Context<Self>) -> Result<Assigned, Error> {
+        self.refresh_today();
+        let random = self.next_random();
+        let allowed = |model: &str, provider: &str| key.may_use(model, provider);
+        let now = Now { today: &self.today.1, random, allowed: &allowed };
+        let plan = self.router.plan(&ask, &now)?;
+        let targets: Vec<_> = plan
+            .targets
+            .into_iter()
+            .filter_map(|target| {
+                let (provider, address) = self.address(&target.provider)?;
+                Some((target, provider, address))
+            })
+            .collect();
+        if targets.is_empty() {
+            return Err(Error::Internal);
+        }
+        Ok(Assigned { targets, requested_provider: plan.requested_provider })
+    }
+}
+
+impl Handler<Reload> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Reload { router, links }: Reload, _: &mut Context<Self>) {
+        // The old actors end when the last exchange that holds their address is done.
+        self.router = router;
+        self.slots.clear();
+        self.fill(links);
+    }
+}

@@ -1,0 +1,101 @@
+//! The meter of one client request: a guard that makes exactly one call record, also on cancel and panic.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::actors::gauges::{InFlight, InFlightGuard};
+use crate::actors::outbox::Outbox;
+use crate::error::Error;
+use crate::receipt::{CallRecord, Outcome};
+
+/// Status of a call whose client left before it was answered (as nginx logs it; never sent).
+const CLIENT_CLOSED: u16 = 499;
+
+/// The guard of one call.
+pub struct CallMeter {
+    outbox: Rc<Outbox>,
+    started: Instant,
+    record: CallRecord,
+    _in_flight: InFlightGuard,
+}
+
+impl CallMeter {
+    /// Starts the clock of a request on a route.
+    pub fn start(outbox: &Rc<Outbox>, in_flight: &InFlight, route: &'static str) -> Self {
+        Self {
+            outbox: Rc::clone(outbox),
+            started: Instant::now(),
+            record: CallRecord {
+                route,
+                status: CLIENT_CLOSED,
+                error: Some("cancelled"),
+                outcome: Outcome::Cancelled,
+                stream: false,
+                attempts: 0,
+                duration_us: 0,
+                overhead_us: 0,
+                ttft_us: None,
+            },
+            _in_flight: in_flight.enter(),
+        }
+    }
+
+    /// It is a streaming request.
+    pub fn streams(&mut self, stream: bool) {
+        self.record.stream = stream;
+    }
+
+    /// The request went upstream at this moment, after that many attempts.
+    pub fn sent_upstream(&mut self, at: Option<Instant>, attempts: u16) {
+        self.record.attempts = attempts;
+        if let Some(at) = at {
+            self.record.overhead_us = micros(at.saturating_duration_since(self.started));
+        }
+    }
+
+    /// Microseconds the gateway itself took before the request went upstream.
+    pub fn overhead_us(&self) -> u64 {
+        self.record.overhead_us
+    }
+
+    /// The first content went out.
+    pub fn first_content(&mut self) {
+        if self.record.ttft_us.is_none() {
+            self.record.ttft_us = Some(micros(self.started.elapsed()));
+        }
+    }
+
+    /// The response head said 200.
+    pub fn committed(&mut self) {
+        self.record.status = 200;
+    }
+
+    /// The answer was handed over to its end.
+    pub fn completed(&mut self) {
+        self.record.status = 200;
+        self.record.outcome = Outcome::Completed;
+        self.record.error = None;
+    }
+
+    /// The call failed; the status is that of the error unless a 200 went out before.
+    pub fn failed(&mut self, error: &Error) {
+        let class = error.class();
+        if self.record.status == CLIENT_CLOSED {
+            self.record.status = class.status;
+        }
+        self.record.outcome = Outcome::Failed;
+        self.record.error = Some(class.label);
+    }
+}
+
+/// Whole microseconds.
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Drop for CallMeter {
+    fn drop(&mut self) {
+        self.record.duration_us = micros(self.started.elapsed());
+        self.outbox.call(self.record.clone());
+    }
+}

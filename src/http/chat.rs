@@ -1,0 +1,191 @@
+//! POST /v1/chat/completions: from the door to the first bytes of the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderMap;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::call_meter::CallMeter;
+use super::front::Front;
+use super::reply::{Builder, error_body, error_with_metadata};
+use super::{door, stream};
+use crate::chat::request;
+use crate::dispatch::{Dispatch, Order, Step};
+use crate::error::Error;
+use crate::policy::quota::Gauge;
+use crate::policy::route::Ask;
+use crate::store::KeyEntry;
+use crate::upstream::{Call, CallFacts};
+
+/// Route pattern.
+pub const ROUTE: &str = "/v1/chat/completions";
+/// Tokens that the answer is expected to take when nobody says, for the caller's token quota.
+const COMPLETION_ESTIMATE: u64 = 256;
+
+/// What is known of a request before it is dispatched.
+struct Context {
+    request_id: Arc<str>,
+    quota: Vec<(&'static str, String)>,
+}
+
+/// The handler.
+pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data<Front>) -> HttpResponse {
+    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE);
+    let mut context = Context { request_id: door::request_id(request.headers()), quota: Vec::new() };
+    let dispatched = dispatch(&request, &mut payload, &front, &mut context, &mut meter).await;
+    match dispatched {
+        Ok(dispatch) => answer(dispatch, meter, context, &front).await,
+        Err(error) => {
+            meter.failed(&error);
+            refuse(&error, &context)
+        }
+    }
+}
+
+/// Key, body, shape, readiness, quota, targets.
+async fn dispatch(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    front: &Front,
+    context: &mut Context,
+    meter: &mut CallMeter,
+) -> Result<Dispatch, Error> {
+    let headers = request.headers();
+    let key = door::authenticate(headers, &front.keys, door::now_ms())?;
+    door::check_head(headers, front.limits.body)?;
+    let body = door::read_body(payload, front.limits.body, front.limits.body_timeout).await?;
+    let parsed = request::parse(&body)?;
+    meter.streams(parsed.stream);
+    if !front.readiness.is_ready() || front.outbox.is_full() {
+        let message = "The gateway takes no new requests just now; try again shortly.".to_owned();
+        return Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) });
+    }
+    let tags = door::tags(headers)?;
+    let deadline = door::deadline(headers, front.limits.request_timeout)?;
+    let ask = ask_of(&parsed, headers);
+    let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
+    let permit = key.quota.admit(estimate, std::time::Instant::now());
+    context.quota = quota_headers(&key);
+    let permit = permit?;
+    let call = Call::new(
+        CallFacts {
+            request_id: Arc::clone(&context.request_id),
+            caller: key.caller.clone(),
+            tags,
+            requested_model: Arc::from(parsed.model.as_str()),
+            stream: parsed.stream,
+            include_usage: parsed.include_usage,
+            n: parsed.n,
+        },
+        permit,
+    );
+    let strict = front.limits.strict || door::flag(headers, "x-gateway-strict");
+    let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
+    let created_s = door::now_ms() / 1000;
+    Dispatch::assign(&front.supervisor, key, ask, move || {
+        Ok(Order { call, body, request: parsed, strict, deadline, fallback_id, created_s })
+    })
+    .await
+}
+
+/// What routing is asked, headers included.
+fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap) -> Ask {
+    let order = door::text(headers, "x-gateway-provider-order").unwrap_or("");
+    Ask {
+        provider_order: order.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect(),
+        no_fallback: door::flag(headers, "x-gateway-no-fallback"),
+        ..Ask::of(parsed)
+    }
+}
+
+/// Waits for the commit point and answers.
+async fn answer(mut dispatch: Dispatch, mut meter: CallMeter, context: Context, front: &Front) -> HttpResponse {
+    let limits = front.limits;
+    loop {
+        let step = dispatch.next(limits.first_event_grace).await;
+        meter.sent_upstream(dispatch.sent_upstream(), dispatch.attempts());
+        return match step {
+            Some(Step::Whole(body)) => {
+                meter.first_content();
+                meter.completed();
+                head(&dispatch, &meter, &context).finish_with(body)
+            }
+            Some(Step::Chunk(first)) => {
+                meter.first_content();
+                meter.committed();
+                let head = head(&dispatch, &meter, &context);
+                head.finish_stream(stream::events(dispatch, meter, limits.ping_interval, first))
+            }
+            Some(Step::Silence) if !dispatch.streams() => continue,
+            Some(Step::Silence) => {
+                meter.committed();
+                let head = head(&dispatch, &meter, &context);
+                head.finish_stream(stream::events(dispatch, meter, limits.ping_interval, stream::PING))
+            }
+            Some(Step::Failed(error)) => {
+                meter.failed(&error);
+                failed(&dispatch, &error, &context)
+            }
+            Some(Step::End) | None => {
+                meter.failed(&Error::Internal);
+                failed(&dispatch, &Error::Internal, &context)
+            }
+        };
+    }
+}
+
+/// The head of a 200.
+fn head(dispatch: &Dispatch, meter: &CallMeter, context: &Context) -> Builder {
+    let envelope = dispatch.envelope();
+    let mut builder = Builder::new(StatusCode::OK)
+        .header("x-request-id", &context.request_id)
+        .header("x-gateway-provider", &envelope.used_provider)
+        .header("x-gateway-model", &envelope.used_model)
+        .header("x-gateway-attempts", &dispatch.attempts().to_string())
+        .header("x-gateway-overhead-us", &meter.overhead_us().to_string());
+    if !dispatch.dropped().is_empty() {
+        builder = builder.header("x-gateway-dropped-params", &dispatch.dropped().join(","));
+    }
+    for (name, value) in &context.quota {
+        builder = builder.header(name, value);
+    }
+    builder
+}
+
+/// An error after an upstream was involved.
+fn failed(dispatch: &Dispatch, error: &Error, context: &Context) -> HttpResponse {
+    let metadata = dispatch.envelope().failure_metadata();
+    let mut builder = error_with_metadata(error, Some(&context.request_id), Some(dispatch.attempts()));
+    for (name, value) in &context.quota {
+        builder = builder.header(name, value);
+    }
+    builder.finish_with(error_body(error, Some(&metadata)))
+}
+
+/// An error before anything was sent.
+fn refuse(error: &Error, context: &Context) -> HttpResponse {
+    let mut builder = error_with_metadata(error, Some(&context.request_id), None);
+    for (name, value) in &context.quota {
+        builder = builder.header(name, value);
+    }
+    builder.finish_with(error_body(error, None))
+}
+
+/// x-ratelimit-* of the caller's own limits.
+fn quota_headers(key: &KeyEntry) -> Vec<(&'static str, String)> {
+    let snapshot = key.quota.snapshot(std::time::Instant::now());
+    let mut headers = Vec::new();
+    let mut add = |names: [&'static str; 3], gauge: Option<Gauge>| {
+        let Some(Gauge { limit, remaining, reset }) = gauge else { return };
+        let [limit_name, remaining_name, reset_name] = names;
+        headers.push((limit_name, limit.to_string()));
+        headers.push((remaining_name, remaining.to_string()));
+        headers.push((reset_name, format!("{}ms", reset.as_millis())));
+    };
+    add(["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"], snapshot.requests);
+    add(["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"], snapshot.tokens);
+    headers
+}

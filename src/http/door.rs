@@ -1,0 +1,172 @@
+//! At the door: the request's id, the caller's key, the body. In this order, so that nobody without a key makes
+//! the gateway read a body.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::Error;
+use crate::store::{KeyEntry, KeyTable};
+
+/// Longest client request id that is taken over, characters.
+const REQUEST_ID_MAX: usize = 128;
+/// Tags of one request at most.
+const TAGS_MAX: usize = 8;
+/// Longest tag name or value, characters.
+const TAG_CHARS_MAX: usize = 64;
+
+/// Milliseconds since the epoch.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The client's request id, if it sent a sane one, else ours.
+pub fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let sane = |id: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/');
+        (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(plain)
+    };
+    match text(headers, "x-request-id").filter(sane) {
+        Some(id) => Arc::from(id),
+        None => Arc::from(format!("req_{}", ulid::Ulid::generate())),
+    }
+}
+
+/// A header as text.
+pub fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+}
+
+/// True for a header set to `true` or `1`.
+pub fn flag(headers: &HeaderMap, name: &str) -> bool {
+    text(headers, name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
+}
+
+/// The caller's key: `Authorization: Bearer` first, then `x-api-key`.
+///
+/// # Errors
+/// 401.
+pub fn authenticate(headers: &HeaderMap, keys: &KeyTable, now_ms: i64) -> Result<Arc<KeyEntry>, Error> {
+    let bearer = headers.get(AUTHORIZATION).map(|value| {
+        let value = value.to_str().unwrap_or("");
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { "" }
+    });
+    let presented = match bearer {
+        Some(key) if !key.is_empty() => key,
+        _ => match headers.get("x-api-key").map(|value| value.to_str().unwrap_or("").trim()) {
+            Some(key) if !key.is_empty() => key,
+            _ if bearer.is_some() => return Err(Error::InvalidKey),
+            _ => return Err(Error::MissingKey),
+        },
+    };
+    keys.authenticate(presented, now_ms)
+}
+
+/// Checks that the body is JSON as it stands, and not too large as announced.
+///
+/// # Errors
+/// 413, 415.
+pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<(), Error> {
+    let kind = text(headers, CONTENT_TYPE.as_str()).unwrap_or("");
+    let essence = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if essence != "application/json" && !(essence.starts_with("application/") && essence.ends_with("+json")) {
+        let message = "The body must be JSON: send `Content-Type: application/json`.";
+        return Err(Error::UnsupportedMediaType(message.to_owned()));
+    }
+    if text(headers, CONTENT_ENCODING.as_str()).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        let message = "Compressed bodies are not taken: send the body without `Content-Encoding`.";
+        return Err(Error::UnsupportedMediaType(message.to_owned()));
+    }
+    let announced = text(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|announced| announced > limit) {
+        return Err(Error::BodyTooLarge(limit));
+    }
+    Ok(())
+}
+
+/// Reads the body, at most `limit` bytes, within `patience`.
+///
+/// # Errors
+/// 408, 413, or 400 when the client broke off.
+pub async fn read_body(payload: &mut Payload, limit: u64, patience: Duration) -> Result<Bytes, Error> {
+    let deadline = Instant::now() + patience;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let piece = match timeout_at(deadline, payload.next()).await {
+            Err(_) => return Err(Error::RequestTimeout),
+            Ok(None) => break,
+            Ok(Some(Err(_))) => {
+                return Err(Error::invalid_code("The request body ended too early.", None, "incomplete_body"));
+            }
+            Ok(Some(Ok(piece))) => piece,
+        };
+        if first.len() + rest.len() + piece.len() > limit {
+            return Err(Error::BodyTooLarge(limit as u64));
+        }
+        // One piece is the usual case and is not copied.
+        if first.is_empty() && rest.is_empty() {
+            first = piece;
+        } else {
+            rest.extend_from_slice(&std::mem::take(&mut first));
+            rest.extend_from_slice(&piece);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// `x-gateway-tags: team=search,feature=summary`.
+///
+/// # Errors
+/// 400 when there are too many, or one is not `name=value`.
+pub fn tags(headers: &HeaderMap) -> Result<Arc<[(String, String)]>, Error> {
+    let Some(given) = text(headers, "x-gateway-tags").filter(|given| !given.is_empty()) else {
+        return Ok(Arc::from([]));
+    };
+    let wrong = |why: &str| Error::invalid_code(format!("x-gateway-tags: {why}."), Some("x-gateway-tags"), "invalid_header");
+    let mut tags = Vec::new();
+    for pair in given.split(',') {
+        let (name, value) = pair.split_once('=').ok_or_else(|| wrong("write name=value, separated by commas"))?;
+        let (name, value) = (name.trim(), value.trim());
+        if name.is_empty() || name.len() > TAG_CHARS_MAX || value.len() > TAG_CHARS_MAX {
+            return Err(wrong("names and values have up to 64 characters, names at least one"));
+        }
+        tags.push((name.to_owned(), value.to_owned()));
+    }
+    if tags.len() > TAGS_MAX {
+        return Err(wrong("at most 8 tags"));
+    }
+    Ok(Arc::from(tags))
+}
+
+/// `x-gateway-timeout-ms`, at most the configured deadline.
+///
+/// # Errors
+/// 400 when it is not a number from 1.
+pub fn deadline(headers: &HeaderMap, most: Duration) -> Result<Instant, Error> {
+    let wanted = match text(headers, "x-gateway-timeout-ms") {
+        None => most,
+        Some(given) => {
+            let ms = given.parse::<u64>().ok().filter(|ms| *ms > 0).ok_or_else(|| {
+                let message = "x-gateway-timeout-ms: write a number of milliseconds from 1.";
+                Error::invalid_code(message, Some("x-gateway-timeout-ms"), "invalid_header")
+            })?;
+            Duration::from_millis(ms).min(most)
+        }
+    };
+    Ok(Instant::now() + wanted)
+}
+
+/// Where a request came from, for the audit trail.
+pub fn peer(request: &HttpRequest) -> String {
+    request.peer_addr().map_or_else(|| "unknown".to_owned(), |address| address.ip().to_string())
+}

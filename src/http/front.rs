@@ -1,0 +1,64 @@
+//! What the public handlers of one worker thread reach: one supervisor, the keys, the outbox, a few settings.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+
+use crate::actors::gauges::Gauges;
+use crate::actors::outbox::Outbox;
+use crate::actors::supervisor::Supervisor;
+use crate::config::{Server, Settings};
+use crate::policy::route::Router;
+use crate::store::KeyTable;
+
+/// The reach of one worker's handlers.
+pub struct Front {
+    /// Who assigns targets.
+    pub supervisor: Addr<Supervisor>,
+    /// Who may come in.
+    pub keys: Arc<KeyTable>,
+    /// Where call records go.
+    pub outbox: Rc<Outbox>,
+    /// Calls in flight.
+    pub gauges: Gauges,
+    /// What GET /v1/models lists.
+    pub router: Arc<Router>,
+    /// Whether calls are taken.
+    pub readiness: Arc<super::ops::Readiness>,
+    /// Bounds at the door.
+    pub limits: Limits,
+}
+
+/// Bounds and habits of the public listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest request body, bytes.
+    pub body: u64,
+    /// How long a client may take to send its body.
+    pub body_timeout: Duration,
+    /// Deadline of a whole call.
+    pub request_timeout: Duration,
+    /// Silence after which a stream gets a ping.
+    pub ping_interval: Duration,
+    /// How long a stream's head is held back.
+    pub first_event_grace: Duration,
+    /// Refuse instead of dropping parameters.
+    pub strict: bool,
+}
+
+impl Limits {
+    /// From the settings.
+    pub fn of(settings: &Settings) -> Self {
+        let Server { body_limit, body_timeout, request_timeout, ping_interval, first_event_grace, .. } = settings.server;
+        Self {
+            body: body_limit,
+            body_timeout,
+            request_timeout,
+            ping_interval,
+            first_event_grace,
+            strict: settings.strict,
+        }
+    }
+}

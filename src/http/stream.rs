@@ -1,0 +1,71 @@
+//! The body of a streaming answer: what the dispatch yields, pings in the silence, an error event at a bad end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+
+use super::call_meter::CallMeter;
+use super::reply::error_body;
+use crate::dispatch::{Dispatch, Step};
+use crate::error::Error;
+
+/// A comment that keeps connections alive; sent at event boundaries only.
+pub const PING: Bytes = Bytes::from_static(b": ping\n\n");
+
+/// State of a body being sent.
+struct Live {
+    dispatch: Dispatch,
+    meter: CallMeter,
+    ping_interval: Duration,
+    first: Option<Bytes>,
+    over: bool,
+}
+
+/// The body: `first`, then everything that follows.
+pub fn events(
+    dispatch: Dispatch,
+    meter: CallMeter,
+    ping_interval: Duration,
+    first: Bytes,
+) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
+    let live = Live { dispatch, meter, ping_interval, first: Some(first), over: false };
+    unfold(live, |mut live| async move { live.next().await.map(|bytes| (Ok(bytes), live)) })
+}
+
+impl Live {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        if self.over {
+            return None;
+        }
+        match self.dispatch.next(self.ping_interval).await {
+            Some(Step::Chunk(bytes)) => {
+                self.meter.first_content();
+                Some(bytes)
+            }
+            Some(Step::Silence) => Some(PING),
+            Some(Step::End) => {
+                self.over = true;
+                self.meter.completed();
+                None
+            }
+            Some(Step::Failed(error)) => Some(self.fail(&error)),
+            Some(Step::Whole(_)) | None => Some(self.fail(&Error::Internal)),
+        }
+    }
+
+    /// The last event of a stream that failed: SDKs raise on it, while a silent end would look like success.
+    fn fail(&mut self, error: &Error) -> Bytes {
+        self.over = true;
+        self.meter.failed(error);
+        let metadata = self.dispatch.envelope().failure_metadata();
+        let mut event = b"data: ".to_vec();
+        event.extend_from_slice(&error_body(error, Some(&metadata)));
+        event.extend_from_slice(b"\n\n");
+        Bytes::from(event)
+    }
+}

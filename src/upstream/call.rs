@@ -1,0 +1,83 @@
+//! The facts of one client request that every attempt shares, and what the call holds while it lasts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::policy::quota::QuotaPermit;
+use crate::receipt::Caller;
+
+/// One client request. Shared by the HTTP side and the exchanges: its quota is settled when the last of them is
+/// done with it, so also on cancel and panic.
+#[derive(Debug)]
+pub struct Call {
+    /// Unique id, made at the door.
+    pub call_id: ulid::Ulid,
+    /// The id the client sees.
+    pub request_id: Arc<str>,
+    /// Who asked.
+    pub caller: Caller,
+    /// Tags of the request.
+    pub tags: Arc<[(String, String)]>,
+    /// The model string as sent.
+    pub requested_model: Arc<str>,
+    /// A streaming request.
+    pub stream: bool,
+    /// The client asked for usage in the stream.
+    pub include_usage: bool,
+    /// Choices asked for.
+    pub n: u32,
+    /// Tokens used by its attempts so far.
+    used: AtomicU64,
+    quota: Option<QuotaPermit>,
+}
+
+/// What a call is made from.
+#[derive(Debug)]
+pub struct CallFacts {
+    /// The id the client sees.
+    pub request_id: Arc<str>,
+    /// Who asked.
+    pub caller: Caller,
+    /// Tags of the request.
+    pub tags: Arc<[(String, String)]>,
+    /// The model string as sent.
+    pub requested_model: Arc<str>,
+    /// A streaming request.
+    pub stream: bool,
+    /// The client asked for usage in the stream.
+    pub include_usage: bool,
+    /// Choices asked for.
+    pub n: u32,
+}
+
+impl Call {
+    /// A call that was admitted under `quota`.
+    pub fn new(facts: CallFacts, quota: QuotaPermit) -> Arc<Self> {
+        let CallFacts { request_id, caller, tags, requested_model, stream, include_usage, n } = facts;
+        Arc::new(Self {
+            call_id: ulid::Ulid::generate(),
+            request_id,
+            caller,
+            tags,
+            requested_model,
+            stream,
+            include_usage,
+            n,
+            used: AtomicU64::new(0),
+            quota: Some(quota),
+        })
+    }
+
+    /// Counts the tokens of an attempt.
+    pub fn used(&self, tokens: u64) {
+        self.used.fetch_add(tokens, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(quota) = self.quota.take() {
+            quota.settle(self.used.load(Ordering::Relaxed));
+        }
+    }
+}
