@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod chat;
 pub mod config;
 pub mod error;
+pub mod http;
 pub mod money;
 pub mod policy;
 pub mod receipt;
