@@ -1,9 +1,12 @@
 //! An OpenAI-compatible LLM gateway built as an actor system. See ARCHITECTURE.md.
 
+pub mod actors;
 pub mod catalog;
 pub mod chat;
 pub mod config;
+pub mod dispatch;
 pub mod error;
+pub mod http;
 pub mod json;
 pub mod money;
 pub mod policy;

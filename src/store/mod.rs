@@ -7,9 +7,9 @@
 //! Invariants: a receipt is counted once however often it is settled; every management change leaves an audit
 //! row in the same transaction; no key's text is ever stored.
 
-mod audit;
 mod error;
 pub mod key;
+mod key_json;
 mod key_table;
 mod rows;
 mod spec;
@@ -20,6 +20,7 @@ pub(crate) mod testing;
 use futures_util::future::BoxFuture;
 
 pub use error::StoreError;
+pub use key_json::{key_json, key_json_with_text};
 pub use key_table::{KeyEntry, KeyTable, POLL_INTERVAL};
 pub use rows::{
     AuditRow, GroupBy, GroupValue, KeyRecord, LedgerRow, Page, RequestFilter, TokenCounts, UsageRow,

@@ -6,9 +6,9 @@ use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{Row as _, Transaction};
 use ulid::Ulid;
 
-use super::super::audit::key_json;
 use super::super::error::StoreError;
 use super::super::key::FreshKey;
+use super::super::key_json::key_json;
 use super::super::rows::{AuditRow, KeyRecord, Page};
 use super::super::spec::{KeyPatch, KeySpec, ModelRules};
 use super::super::{By, KEYS_MAX};
@@ -232,8 +232,8 @@ async fn note(
     .bind(&by.actor)
     .bind(action)
     .bind(&after.id)
-    .bind(before.map(key_json))
-    .bind(key_json(after))
+    .bind(before.map(|before| key_json(before).to_string()))
+    .bind(key_json(after).to_string())
     .execute(&mut **tx)
     .await
     .map_err(unavailable)?;
