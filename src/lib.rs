@@ -1,5 +1,6 @@
 //! An OpenAI-compatible LLM gateway built as an actor system. See ARCHITECTURE.md.
 
+pub mod actors;
 pub mod catalog;
 pub mod chat;
 pub mod config;
