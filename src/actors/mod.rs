@@ -1,6 +1,7 @@
 //! The actors, and what they share: process-wide gauges and each cell's outbox to Billing.
 
 pub mod gauges;
+pub mod metrics;
 pub mod outbox;
 #[cfg(test)]
 mod testing;
