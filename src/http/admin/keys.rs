@@ -1,0 +1,104 @@
+//! Handlers of keys. Every change is in force in this process before the reply goes out.
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::super::reply::Fault;
+use super::query::Params;
+use super::{key_body, now_ms, store_fault, views};
+use crate::error::Error;
+use crate::store::{By, KeyTable, Store, key_json, key_json_with_text};
+
+/// Largest body of a management request, bytes.
+const BODY_MAX: usize = 64 * 1024;
+
+type Reply = Result<HttpResponse, Fault>;
+
+pub(super) async fn list(request: HttpRequest, store: web::Data<dyn Store>) -> Reply {
+    let mut params = Params::parse(request.query_string())?;
+    let (cursor, limit) = (params.text("cursor"), params.limit()?);
+    params.finish()?;
+    let page = store.keys(cursor.as_deref(), limit).await.map_err(store_fault)?;
+    Ok(HttpResponse::Ok().json(views::list(&page, key_json)))
+}
+
+pub(super) async fn get(id: web::Path<String>, store: web::Data<dyn Store>) -> Reply {
+    let record = store.key(&id).await.map_err(store_fault)?;
+    Ok(HttpResponse::Ok().json(key_json(&record)))
+}
+
+pub(super) async fn create(
+    request: HttpRequest,
+    body: web::Payload,
+    store: web::Data<dyn Store>,
+    table: web::Data<KeyTable>,
+) -> Reply {
+    let body = read_json(&request, body).await?;
+    let by = by(&request);
+    let spec = key_body::read_spec(&body, by.now_ms)?;
+    let (record, key) = store.create_key(spec, by).await.map_err(store_fault)?;
+    put_in_force(&table, &**store).await;
+    Ok(HttpResponse::Created().json(key_json_with_text(&record, &key)))
+}
+
+pub(super) async fn update(
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: web::Payload,
+    store: web::Data<dyn Store>,
+    table: web::Data<KeyTable>,
+) -> Reply {
+    let body = read_json(&request, body).await?;
+    let patch = key_body::read_patch(&body)?;
+    let record = store.update_key(&id, patch, by(&request)).await.map_err(store_fault)?;
+    put_in_force(&table, &**store).await;
+    Ok(HttpResponse::Ok().json(key_json(&record)))
+}
+
+pub(super) async fn revoke(
+    request: HttpRequest,
+    id: web::Path<String>,
+    store: web::Data<dyn Store>,
+    table: web::Data<KeyTable>,
+) -> Reply {
+    let record = store.revoke_key(&id, by(&request)).await.map_err(store_fault)?;
+    put_in_force(&table, &**store).await;
+    Ok(HttpResponse::Ok().json(key_json(&record)))
+}
+
+pub(super) async fn rotate(
+    request: HttpRequest,
+    id: web::Path<String>,
+    store: web::Data<dyn Store>,
+    table: web::Data<KeyTable>,
+) -> Reply {
+    let (record, key) = store.rotate_key(&id, by(&request)).await.map_err(store_fault)?;
+    put_in_force(&table, &**store).await;
+    Ok(HttpResponse::Ok().json(key_json_with_text(&record, &key)))
+}
+
+/// The change is stored; should the table fail to see it now, the next poll will.
+async fn put_in_force(table: &KeyTable, store: &dyn Store) {
+    if let Err(error) = table.refresh(store).await {
+        tracing::warn!(%error, "a change of keys is stored, but not yet in force here");
+    }
+}
+
+/// There is one admin key, so the address is what tells admins apart.
+fn by(request: &HttpRequest) -> By {
+    let actor = request.peer_addr().map_or_else(|| "admin".to_owned(), |peer| format!("admin@{}", peer.ip()));
+    By { actor, now_ms: now_ms() }
+}
+
+/// Reads a JSON body up to its bound.
+async fn read_json(request: &HttpRequest, body: web::Payload) -> Result<web::Bytes, Error> {
+    let content_type =
+        request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let text = "Send the body as JSON, with the header `Content-Type: application/json`.";
+        return Err(Error::UnsupportedMediaType(text.to_owned()));
+    }
+    let read = body.to_bytes_limited(BODY_MAX).await.map_err(|_| Error::BodyTooLarge(BODY_MAX as u64))?;
+    read.map_err(|_| Error::invalid_code("The body broke off. Send it again.", None, "invalid_body"))
+}

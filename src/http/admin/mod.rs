@@ -1,0 +1,94 @@
+//! Management under `/admin/v1`, on the ops listener: every route in one table.
+//!
+//! Invariant: nothing under `/admin` answers without the admin key, not even that a path does not exist.
+
+mod auth;
+mod fields;
+mod key_body;
+mod keys;
+mod query;
+mod reports;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::{HttpResponse, Resource, web};
+
+use super::reply::Fault;
+use crate::config::Secret;
+use crate::error::Error;
+use crate::store::{KeyTable, Store, StoreError};
+pub use auth::AdminKey;
+
+/// What management works on.
+#[derive(Clone)]
+pub struct Admin {
+    /// Where keys, ledger and audit trail are.
+    pub store: Arc<dyn Store>,
+    /// The keys in memory: changes made here are in force at once.
+    pub table: Arc<KeyTable>,
+    /// The key of the admin.
+    pub key: AdminKey,
+}
+
+impl Admin {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When the admin key is blank.
+    pub fn new(store: Arc<dyn Store>, table: Arc<KeyTable>, key: &Secret) -> Result<Self, Error> {
+        Ok(Self { store, table, key: AdminKey::new(key)? })
+    }
+}
+
+/// Adds every management route.
+pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
+    let at = |path: &str, allow: &'static str| {
+        let refuse = move || async move { Err::<HttpResponse, _>(Fault(Error::MethodNotAllowed { allow })) };
+        Resource::new(path).default_service(web::to(refuse))
+    };
+    let (get, post, patch, delete) = (web::get, web::post, web::patch, web::delete);
+    #[rustfmt::skip]
+    let routes = web::scope("/admin")
+        .service(at("/v1/keys", "GET, POST").route(get().to(keys::list)).route(post().to(keys::create)))
+        .service(at("/v1/keys/{id}", "GET, PATCH, DELETE")
+            .route(get().to(keys::get)).route(patch().to(keys::update)).route(delete().to(keys::revoke)))
+        .service(at("/v1/keys/{id}/rotate", "POST").route(post().to(keys::rotate)))
+        .service(at("/v1/usage", "GET").route(get().to(reports::usage)))
+        .service(at("/v1/requests", "GET").route(get().to(reports::requests)))
+        .service(at("/v1/audit", "GET").route(get().to(reports::audit)))
+        .default_service(web::to(unknown_path));
+    let routes = routes
+        .app_data(web::Data::from(Arc::clone(&admin.store)))
+        .app_data(web::Data::from(Arc::clone(&admin.table)))
+        .app_data(web::Data::new(admin.key.clone()))
+        .wrap(from_fn(auth::require_admin))
+        // Keys and ledger rows belong in no cache.
+        .wrap(DefaultHeaders::new().add((CACHE_CONTROL, HeaderValue::from_static("no-store"))));
+    cfg.service(routes);
+}
+
+async fn unknown_path() -> Result<HttpResponse, Fault> {
+    Err(Fault(Error::NotFound(
+        "There is no such management path. See the README for those there are.".to_owned(),
+    )))
+}
+
+/// What the client is told of a failure of the store; the log is told the rest, here and only here.
+fn store_fault(error: StoreError) -> Fault {
+    if !matches!(error, StoreError::Refused(_)) {
+        tracing::error!(%error, "management request failed");
+    }
+    Fault(error.into())
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,4 @@
+//! HTTP: routes, extractors, handlers and replies. Thin: what decides lies below.
+
+pub mod admin;
+pub mod reply;

@@ -1,0 +1,111 @@
+//! Opening the file: permissions, pragmas, migrations, and errors that say what to do.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, SqlitePool};
+
+use super::super::error::StoreError;
+use super::SqliteStore;
+
+/// Schema changes in order; the number of those applied is the file's `user_version`.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+/// How long a statement waits for another process's write lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a caller waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections for reading: the admin page and the poll of keys, never the hot path.
+const READERS: u32 = 2;
+
+/// The writer's pool of one, and the readers'.
+pub(super) async fn open(folder: &Path) -> Result<(SqlitePool, SqlitePool), StoreError> {
+    let file = folder.join(SqliteStore::FILE_NAME);
+    prepare(folder, &file).map_err(|error| {
+        unusable(
+            &file,
+            &format!("{error}. Make data_dir a folder that this user can write, or set another one."),
+        )
+    })?;
+    let options = SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    let pool = |connections: u32| {
+        // Connections are kept for good: nothing on the other side of a file grows stale.
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let writer = pool(1).connect_with(options.clone()).await.map_err(|error| describe(&file, error))?;
+    migrate(&writer, &file).await?;
+    let readers = pool(READERS)
+        .connect_with(options.pragma("query_only", "ON"))
+        .await
+        .map_err(|error| describe(&file, error))?;
+    Ok((writer, readers))
+}
+
+/// Makes folder and file where missing, and takes everybody else's rights to the file away.
+fn prepare(folder: &Path, file: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // SQLite gives its -wal and -shm files the rights of the database itself.
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(file)?;
+    let mode = opened.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        opened.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+/// Applies the schema changes that the file lacks, all or none of each.
+async fn migrate(writer: &SqlitePool, file: &Path) -> Result<(), StoreError> {
+    let describe = |error| describe(file, error);
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(describe)?;
+    let version: i64 =
+        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *transaction).await.map_err(describe)?;
+    let applied = usize::try_from(version).unwrap_or(usize::MAX);
+    if applied > MIGRATIONS.len() {
+        let known = MIGRATIONS.len();
+        let text = format!(
+            "its schema is version {version}, this binary knows {known}. Use the newer binary that wrote it, or \
+             another data_dir."
+        );
+        return Err(unusable(file, &text));
+    }
+    for (number, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
+        sqlx::raw_sql(*migration).execute(&mut *transaction).await.map_err(describe)?;
+        let mark = format!("PRAGMA user_version = {}", number + 1);
+        sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *transaction).await.map_err(describe)?;
+    }
+    transaction.commit().await.map_err(describe)
+}
+
+fn unusable(file: &Path, text: &str) -> StoreError {
+    StoreError::Unusable(format!("cannot use the store {}: {text}", file.display()))
+}
+
+/// SQLite's words at opening, made useful.
+fn describe(file: &Path, error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|database| database.code().map(|code| code.into_owned()));
+    let text = match code.as_deref() {
+        Some("26") => "it is not a database. Move the file away or set another data_dir.".to_owned(),
+        Some("11") => "the file is damaged. Restore it from a copy or move it away.".to_owned(),
+        Some("5" | "261") => "another process holds it locked. Stop that process and try again.".to_owned(),
+        Some("8" | "1032" | "14") => {
+            "it cannot be written. Check the rights of the file and its folder.".to_owned()
+        }
+        _ => error.to_string().replace(['\n', '\r'], " "),
+    };
+    unusable(file, &text)
+}

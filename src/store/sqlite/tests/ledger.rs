@@ -1,0 +1,221 @@
+//! Settlement, the ledger's pages and the totals.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::chat::Usage;
+use crate::money::Usd;
+use crate::receipt::{Outcome, Receipt};
+use crate::rfc3339::HOUR_MS;
+use crate::store::testing::{receipt, store};
+use crate::store::{GroupBy, GroupValue, LedgerRow, RequestFilter, SqliteStore, Store as _, UsageRow};
+
+const ALL: i64 = 1_000 * HOUR_MS;
+
+async fn everything(store: &SqliteStore, filter: &RequestFilter) -> Vec<LedgerRow> {
+    store.requests(filter, None, 1000).await.unwrap().data
+}
+
+#[tokio::test]
+async fn a_receipt_settled_again_counts_once() {
+    let (_folder, store) = store().await;
+    let batch = [receipt(10), receipt(20)];
+    let twice = [batch[0].clone(), batch[1].clone(), batch[0].clone()];
+    store.settle(&twice).await.unwrap();
+    store.settle(&batch).await.unwrap();
+    let third = Receipt { attempt: 2, ..batch[0].clone() };
+    store.settle(&[batch[1].clone(), third]).await.unwrap();
+    store.settle(&[]).await.unwrap();
+    assert_eq!(everything(&store, &RequestFilter::default()).await.len(), 3);
+    let usage = store.usage(0, ALL, &[]).await.unwrap();
+    assert_eq!((usage[0].requests, usage[0].cost_units), (3, 3_000));
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_one_statement_is_settled_whole() {
+    let (_folder, store) = store().await;
+    let batch: Vec<Receipt> = (0..777).map(receipt).collect();
+    store.settle(&batch).await.unwrap();
+    assert_eq!(store.usage(0, ALL, &[]).await.unwrap()[0].requests, 777);
+}
+
+#[tokio::test]
+async fn a_row_comes_back_as_its_receipt_went_in() {
+    let (_folder, store) = store().await;
+    let mut full = receipt(1_234);
+    full.tags = [("team".to_owned(), "a=b".to_owned())].into();
+    full.caller.project = Some("p".into());
+    full.error = Some("timeout");
+    full.outcome = Outcome::Failed;
+    full.usage =
+        Some(Usage { prompt: 9, cache_read: 1, cache_write_5m: 2, cache_write_1h: 3, ..Usage::default() });
+    let bare = Receipt { usage: None, cost: None, ttft_ms: None, time_ms: 1, ..receipt(1) };
+    store.settle(&[full.clone(), bare]).await.unwrap();
+    let rows = everything(&store, &RequestFilter::default()).await;
+    let row = &rows[0];
+    assert_eq!((row.call_id, row.attempt, row.time_ms), (full.call_id, 1, 1_234));
+    assert_eq!((row.outcome.as_str(), row.error.as_deref(), row.status), ("failed", Some("timeout"), 200));
+    assert_eq!((row.project.as_deref(), row.cost), (Some("p"), Some(Usd::from_units(1_000))));
+    assert_eq!(row.tokens.map(|tokens| (tokens.prompt, tokens.cached, tokens.cache_write)), Some((9, 1, 5)));
+    assert_eq!(*row.tags, *full.tags);
+    assert_eq!((rows[1].tokens, rows[1].cost, rows[1].ttft_ms), (None, None, None));
+}
+
+#[tokio::test]
+async fn filters_show_only_what_was_asked_for() {
+    let (_folder, store) = store().await;
+    let mut other = receipt(20);
+    other.caller.key_id = "key_b".into();
+    other.model = "claude".into();
+    other.outcome = Outcome::Cancelled;
+    other.status = 503;
+    store.settle(&[receipt(10), other]).await.unwrap();
+    let filter = RequestFilter::default;
+    let cases = [
+        (RequestFilter { key: Some("key_a".into()), ..filter() }, vec![10]),
+        (RequestFilter { key: Some("key_b' OR '1".into()), ..filter() }, vec![]),
+        (RequestFilter { model: Some("claude".into()), ..filter() }, vec![20]),
+        (RequestFilter { provider: Some("openai".into()), ..filter() }, vec![20, 10]),
+        (RequestFilter { outcome: Some("cancelled".into()), ..filter() }, vec![20]),
+        (RequestFilter { status: Some(200), ..filter() }, vec![10]),
+        (RequestFilter { project: Some("p".into()), ..filter() }, vec![]),
+        (RequestFilter { request_id: Some("req-1".into()), ..filter() }, vec![20, 10]),
+        (RequestFilter { from_ms: Some(11), ..filter() }, vec![20]),
+        (RequestFilter { to_ms: Some(20), ..filter() }, vec![10]),
+    ];
+    for (filter, expected) in cases {
+        let times: Vec<i64> = everything(&store, &filter).await.iter().map(|row| row.time_ms).collect();
+        assert_eq!(times, expected, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_the_ledger_stay_in_place_while_rows_are_settled() {
+    let (_folder, store) = store().await;
+    // Ties in time on purpose.
+    let batch: Vec<Receipt> = (0..10).map(|at| receipt(at / 3)).collect();
+    store.settle(&batch).await.unwrap();
+    let filter = RequestFilter::default();
+    let expected = everything(&store, &filter).await;
+    let mut seen = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = store.requests(&filter, cursor.as_deref(), 3).await.unwrap();
+        seen.extend(page.data);
+        store.settle(&[receipt(100)]).await.unwrap();
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, expected);
+    for bad in ["", "1", "1.2.3", "x.01J00000000000000000000000.1"] {
+        store.requests(&filter, Some(bad), 3).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn sums_beyond_64_bits_are_exact() {
+    let (_folder, store) = store().await;
+    let huge = |time_ms| Receipt {
+        cost: Some(Usd::from_units(i64::MAX)),
+        usage: Some(Usage { prompt: u64::MAX, ..Usage::default() }),
+        ..receipt(time_ms)
+    };
+    for _ in 0..3 {
+        store.settle(&[huge(1), huge(1), huge(2)]).await.unwrap();
+    }
+    for to_ms in [HOUR_MS, HOUR_MS - 1] {
+        let usage = store.usage(0, to_ms, &[GroupBy::Key]).await.unwrap();
+        assert_eq!(usage[0].cost_units, 9 * i128::from(i64::MAX));
+        assert_eq!(usage[0].tokens.prompt, 9 * u64::from(u32::MAX));
+    }
+}
+
+#[tokio::test]
+async fn usage_by_tag_counts_a_row_in_each_of_its_tags() {
+    let (_folder, store) = store().await;
+    let tag = |name: &str| (name.to_owned(), "x".to_owned());
+    let tagged = Receipt { tags: [tag("a"), tag("b")].into(), ..receipt(1) };
+    let other = Receipt { tags: [tag("b")].into(), ..receipt(2) };
+    store.settle(&[tagged, other, receipt(3)]).await.unwrap();
+    let usage = store.usage(0, ALL, &[GroupBy::Tag]).await.unwrap();
+    let seen: Vec<_> = usage.into_iter().map(|row| (row.groups[0].clone(), row.requests)).collect();
+    let name = |name: Option<&str>| GroupValue::Name(name.map(str::to_owned));
+    assert_eq!(seen, [(name(None), 1), (name(Some("a=x")), 1), (name(Some("b=x")), 2)]);
+}
+
+/// A receipt out of few values, so that groups are shared.
+fn any_receipt() -> impl Strategy<Value = Receipt> {
+    let names = (0_usize..2, 0_usize..3, 0_usize..2);
+    (
+        0_i64..60 * HOUR_MS,
+        names,
+        proptest::option::of(-5_i64..i64::MAX),
+        proptest::option::of(0_u64..9),
+        0_usize..3,
+    )
+        .prop_map(|(time_ms, (key, project, model), cost, tokens, outcome)| {
+            let mut made = receipt(time_ms);
+            made.caller.key_id = ["key_a", "key_b"][key].into();
+            made.caller.project = [None, Some("p"), Some("q")][project].map(Into::into);
+            made.model = ["gpt", "claude"][model].into();
+            made.cost = cost.map(Usd::from_units);
+            made.outcome = [Outcome::Completed, Outcome::Failed, Outcome::Cancelled][outcome];
+            made.usage = tokens.map(|prompt| Usage {
+                prompt,
+                cache_read: prompt / 2,
+                completion: 1,
+                ..Usage::default()
+            });
+            made
+        })
+}
+
+/// The totals as anybody would add them up.
+fn by_hand(receipts: &[Receipt], from_ms: i64, to_ms: i64) -> Vec<UsageRow> {
+    let mut totals = BTreeMap::<Vec<GroupValue>, UsageRow>::new();
+    for receipt in receipts.iter().filter(|receipt| (from_ms..to_ms).contains(&receipt.time_ms)) {
+        let groups = vec![
+            GroupValue::Name(receipt.caller.project.as_deref().map(str::to_owned)),
+            GroupValue::Name(Some(receipt.model.to_string())),
+            GroupValue::Time(receipt.time_ms / (24 * HOUR_MS) * 24 * HOUR_MS),
+        ];
+        let row = totals.entry(groups.clone()).or_insert(UsageRow { groups, ..UsageRow::default() });
+        let usage = receipt.usage.unwrap_or_default();
+        row.requests += 1;
+        row.errors += u64::from(receipt.outcome == Outcome::Failed);
+        row.unpriced += u64::from(receipt.cost.is_none());
+        row.tokens.prompt += usage.prompt;
+        row.tokens.cached += usage.cache_read;
+        row.tokens.completion += usage.completion;
+        row.cost_units += i128::from(receipt.cost.unwrap_or_default().units());
+    }
+    totals.into_values().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn hourly_totals_and_ledger_both_equal_the_sum_of_the_receipts(
+        receipts in proptest::collection::vec(any_receipt(), 0..60),
+        cut in 0_usize..60,
+        hours in 1_i64..60,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_folder, store) = store().await;
+            // Settled in two batches that overlap, as after a crash.
+            store.settle(&receipts[..cut.min(receipts.len())]).await.unwrap();
+            store.settle(&receipts).await.unwrap();
+            let groups = [GroupBy::Project, GroupBy::Model, GroupBy::Day];
+            let end = hours * HOUR_MS;
+            let from_sums = store.usage(0, end, &groups).await.unwrap();
+            assert_eq!(from_sums, by_hand(&receipts, 0, end));
+            let from_ledger = store.usage(0, end + 1, &groups).await.unwrap();
+            assert_eq!(from_ledger, by_hand(&receipts, 0, end + 1));
+        });
+    }
+}

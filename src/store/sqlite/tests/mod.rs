@@ -1,0 +1,5 @@
+//! The embedded store against real files.
+
+mod keys;
+mod ledger;
+mod open;

@@ -1,0 +1,71 @@
+//! What opening makes, and how it refuses.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::super::SqliteStore;
+use crate::store::testing::{TempFolder, by, named, store};
+use crate::store::{Store as _, StoreError};
+
+fn refusal(result: Result<SqliteStore, StoreError>) -> String {
+    let Err(StoreError::Unusable(text)) = result else { panic!("opened, or another error") };
+    assert!(!text.contains('\n'), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn the_file_and_its_companions_are_for_their_owner_alone() {
+    let (folder, store) = store().await;
+    store.create_key(named("a"), by(1)).await.unwrap();
+    let modes: Vec<u32> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().permissions().mode() & 0o777)
+        .collect();
+    assert_eq!(modes, [0o600; 3], "database, -wal, -shm");
+}
+
+#[tokio::test]
+async fn a_file_open_to_others_is_closed_to_them() {
+    let folder = TempFolder::new();
+    let file = folder.path().join(SqliteStore::FILE_NAME);
+    std::fs::write(&file, b"").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    SqliteStore::open(folder.path()).await.unwrap();
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_reopening() {
+    let (folder, store) = store().await;
+    let (record, _) = store.create_key(named("a"), by(1)).await.unwrap();
+    store.close().await;
+    let store = SqliteStore::open(&folder.path().join(".")).await.unwrap();
+    assert_eq!(store.key(&record.id).await.unwrap(), record);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let folder = TempFolder::new();
+    std::fs::write(folder.path().join(SqliteStore::FILE_NAME), [b'x'; 4096]).unwrap();
+    let text = refusal(SqliteStore::open(folder.path()).await);
+    assert!(text.contains("is not a database. Move the file away"), "{text}");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_refused() {
+    let folder = TempFolder::new();
+    let in_the_way = folder.path().join("file");
+    std::fs::write(&in_the_way, b"").unwrap();
+    let text = refusal(SqliteStore::open(&in_the_way).await);
+    assert!(text.contains("Make data_dir a folder that this user can write"), "{text}");
+}
+
+#[tokio::test]
+async fn a_schema_newer_than_the_binary_is_refused_and_left_alone() {
+    let (folder, store) = store().await;
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&store.writer).await.unwrap();
+    store.close().await;
+    for _ in 0..2 {
+        let text = refusal(SqliteStore::open(folder.path()).await);
+        assert!(text.contains("schema is version 99, this binary knows 1"), "{text}");
+    }
+}
