@@ -95,6 +95,13 @@ pub struct Receipt {
     pub service_tier: Option<Arc<str>>,
 }
 
+impl Receipt {
+    /// True when the attempt may have cost money and nobody can tell how much.
+    pub fn is_unpriced(&self) -> bool {
+        self.cost.is_none() && (self.usage.is_some() || (200..300).contains(&self.status))
+    }
+}
+
 /// The text of an attempt whose usage the upstream never told.
 #[derive(Clone, Debug, Default)]
 pub struct Unmetered {

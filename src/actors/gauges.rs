@@ -1,0 +1,112 @@
+//! Numbers that change too often for messages: shared atomics, written on any thread and read by a scrape.
+//!
+//! Invariants: [`InFlight`] is counted down by a guard, so also on cancel and panic; [`Unsettled`] counts every
+//! receipt that Billing has taken and the store has not booked yet.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use tokio::sync::watch;
+
+/// Receipts that Billing holds at most before outboxes keep theirs. A process holds about twice this in the worst
+/// case: one receipt is some 600 bytes.
+pub const UNSETTLED_MAX: u64 = 100_000;
+
+/// The process's gauges. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// Client calls being served.
+    pub in_flight: InFlight,
+    /// Receipts taken by Billing and not yet in the store.
+    pub unsettled: Unsettled,
+    /// Whether the store takes what Billing gives it.
+    pub store_up: StoreUp,
+}
+
+/// Calls in flight, over all cells.
+#[derive(Clone, Debug, Default)]
+pub struct InFlight(Arc<AtomicI64>);
+
+/// One call in flight: counts down when dropped.
+#[derive(Debug)]
+#[must_use = "the call counts as ended when this drops"]
+pub struct InFlightGuard(Arc<AtomicI64>);
+
+impl InFlight {
+    /// Counts one call until the guard drops.
+    pub fn enter(&self) -> InFlightGuard {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        InFlightGuard(Arc::clone(&self.0))
+    }
+
+    /// Calls in flight now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Receipts on their way to the store; a watch, so that a flush can wait for none.
+#[derive(Clone, Debug)]
+pub struct Unsettled(Arc<watch::Sender<u64>>);
+
+impl Default for Unsettled {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Unsettled {
+    /// Receipts not yet settled.
+    pub fn get(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    /// True when Billing should be given no more.
+    pub fn is_full(&self) -> bool {
+        self.get() >= UNSETTLED_MAX
+    }
+
+    /// Billing took `count` receipts.
+    pub fn add(&self, count: usize) {
+        self.0.send_modify(|held| *held = held.saturating_add(count as u64));
+    }
+
+    /// The store booked `count` receipts.
+    pub fn sub(&self, count: usize) {
+        self.0.send_modify(|held| *held = held.saturating_sub(count as u64));
+    }
+
+    /// Waits until there are none.
+    pub async fn none(&self) {
+        // The sender lives as long as `self`: the wait cannot fail.
+        let _ = self.0.subscribe().wait_for(|held| *held == 0).await;
+    }
+}
+
+/// Whether the last settlement reached the store; true until one fails.
+#[derive(Clone, Debug)]
+pub struct StoreUp(Arc<AtomicBool>);
+
+impl Default for StoreUp {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl StoreUp {
+    /// What the last settlement said.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes how a settlement ended; true when that is news.
+    pub fn set(&self, up: bool) -> bool {
+        self.0.swap(up, Ordering::Relaxed) != up
+    }
+}

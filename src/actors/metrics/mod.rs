@@ -1,0 +1,142 @@
+//! Metrics: the process-wide actor that turns receipts and call records into Prometheus series.
+//!
+//! Why an actor on a thread of its own: a scrape formats thousands of lines, and no call should wait for it.
+//! Gauges are not sent here: they are shared atomics, read at each scrape.
+//!
+//! Invariants: the number of series is bounded whatever clients send; every metric is a row of [`names`].
+
+pub mod labels;
+pub mod names;
+mod process;
+mod series;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix::prelude::*;
+use prometheus::{Counter, Gauge, Registry, TextEncoder};
+use tracing::error;
+
+use self::names::Metric;
+use self::process::Process;
+use self::series::Series;
+use crate::actors::gauges::Gauges;
+use crate::receipt::Batch;
+
+/// Batches and scrapes that wait for Metrics at most; Billing counts and logs what finds no room.
+pub const MAILBOX: usize = 1_024;
+
+/// `Content-Type` of a scrape.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Counts what ended, and renders it.
+pub struct Metrics {
+    registry: Registry,
+    series: Series,
+    gauges: Gauges,
+    in_flight: Gauge,
+    unsettled: Gauge,
+    store_up: Gauge,
+    cpu: Counter,
+    memory: Gauge,
+    fds: Gauge,
+    fds_max: Gauge,
+    failures: u64,
+}
+
+impl Metrics {
+    /// Everything registered, nothing counted yet. The process counts as started now.
+    ///
+    /// # Errors
+    /// The table of names is inconsistent, which a test rules out.
+    pub fn new(gauges: Gauges) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let gauge = |metric| series::gauge(&registry, metric);
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        gauge(Metric::ProcessStart)?.set(started.as_secs_f64());
+        let build = series::labelled_gauge(&registry, Metric::BuildInfo)?;
+        build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
+        Ok(Self {
+            series: Series::new(&registry)?,
+            in_flight: gauge(Metric::InFlight)?,
+            unsettled: gauge(Metric::Unsettled)?,
+            store_up: gauge(Metric::StoreUp)?,
+            cpu: series::counter(&registry, Metric::ProcessCpu)?,
+            memory: gauge(Metric::ProcessMemory)?,
+            fds: gauge(Metric::ProcessFds)?,
+            fds_max: gauge(Metric::ProcessFdsMax)?,
+            registry,
+            gauges,
+            failures: 0,
+        })
+    }
+
+    /// Starts the actor on a thread of its own. Must run inside an actix system.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn launch(gauges: Gauges) -> Result<Addr<Self>, prometheus::Error> {
+        let metrics = Self::new(gauges)?;
+        let arbiter = Arbiter::new();
+        Ok(Self::start_in_arbiter(&arbiter.handle(), move |_| metrics))
+    }
+
+    /// Counts one batch.
+    fn count(&mut self, batch: &Batch) {
+        let calls = batch.calls.iter().map(|call| self.series.call(call)).filter_map(Result::err).last();
+        let attempts =
+            batch.receipts.iter().map(|receipt| self.series.attempt(receipt)).filter_map(Result::err).last();
+        if let Some(error) = calls.or(attempts) {
+            self.failures += 1;
+            if self.failures.is_power_of_two() {
+                error!(batches = self.failures, "metrics could not count everything: {error}");
+            }
+        }
+    }
+
+    /// The exposition, text format 0.0.4.
+    fn render(&self) -> Result<String, String> {
+        self.in_flight.set(self.gauges.in_flight.get() as f64);
+        self.unsettled.set(self.gauges.unsettled.get() as f64);
+        self.store_up.set(f64::from(u8::from(self.gauges.store_up.get())));
+        if let Some(process) = Process::read() {
+            self.cpu.reset();
+            self.cpu.inc_by(process.cpu_seconds);
+            self.memory.set(process.resident_bytes as f64);
+            self.fds.set(process.open_fds as f64);
+            self.fds_max.set(process.max_fds.map_or(f64::INFINITY, |max| max as f64));
+        }
+        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(|error| error.to_string())
+    }
+}
+
+impl Actor for Metrics {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<Arc<Batch>> for Metrics {
+    type Result = ();
+
+    fn handle(&mut self, batch: Arc<Batch>, _: &mut Self::Context) {
+        self.count(&batch);
+    }
+}
+
+/// Asks for the exposition; fails with what the encoder said.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<String, String>")]
+pub struct Scrape;
+
+impl Handler<Scrape> for Metrics {
+    type Result = Result<String, String>;
+
+    fn handle(&mut self, _: Scrape, _: &mut Self::Context) -> Self::Result {
+        self.render()
+    }
+}

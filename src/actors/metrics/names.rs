@@ -1,0 +1,164 @@
+//! Every metric there is: name, help, labels, type, buckets. `docs/metrics.md` is generated from this table.
+//!
+//! Invariant: no label takes a value from a client's request unless the catalogue knows it.
+
+/// A metric of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// Calls, as clients saw them.
+    Requests,
+    /// Attempts at upstreams.
+    Attempts,
+    /// Calls being served.
+    InFlight,
+    /// Duration of calls.
+    RequestDuration,
+    /// Time to the first content of an upstream.
+    TimeToFirstToken,
+    /// Duration of attempts.
+    UpstreamDuration,
+    /// The gateway's own time.
+    Overhead,
+    /// Tokens.
+    Tokens,
+    /// Cost.
+    Cost,
+    /// Attempts without a price.
+    Unpriced,
+    /// Receipts on their way to the store.
+    Unsettled,
+    /// State of the store.
+    StoreUp,
+    /// Version.
+    BuildInfo,
+    /// CPU time of the process.
+    ProcessCpu,
+    /// Memory of the process.
+    ProcessMemory,
+    /// Open files of the process.
+    ProcessFds,
+    /// Files the process may open.
+    ProcessFdsMax,
+    /// When the process started.
+    ProcessStart,
+}
+
+/// Type of a metric, with the upper bounds of a histogram's buckets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only ever grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram(&'static [f64]),
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spec {
+    /// Name in the exposition.
+    pub name: &'static str,
+    /// Its `# HELP`.
+    pub help: &'static str,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// Type and buckets.
+    pub kind: Kind,
+}
+
+/// Whole calls and attempts: 10 ms to 10 minutes.
+const DURATION: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+/// First tokens: 50 ms to a minute.
+const FIRST_TOKEN: &[f64] =
+    &[0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0];
+/// The gateway's own time: 25 us to 100 ms, fine where it is expected to lie.
+const OVERHEAD: &[f64] = &[
+    0.000_025, 0.000_05, 0.000_075, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002_5, 0.005,
+    0.01, 0.025, 0.1,
+];
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {
+    Spec { name, help, labels, kind: Kind::Counter }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {
+    Spec { name, help, labels, kind: Kind::Gauge }
+}
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    buckets: &'static [f64],
+    help: &'static str,
+) -> Spec {
+    Spec { name, help, labels, kind: Kind::Histogram(buckets) }
+}
+
+impl Metric {
+    /// All of them, in the order of the reference.
+    pub const ALL: [Self; 18] = [
+        Self::Requests,
+        Self::RequestDuration,
+        Self::Overhead,
+        Self::InFlight,
+        Self::Attempts,
+        Self::UpstreamDuration,
+        Self::TimeToFirstToken,
+        Self::Tokens,
+        Self::Cost,
+        Self::Unpriced,
+        Self::Unsettled,
+        Self::StoreUp,
+        Self::BuildInfo,
+        Self::ProcessCpu,
+        Self::ProcessMemory,
+        Self::ProcessFds,
+        Self::ProcessFdsMax,
+        Self::ProcessStart,
+    ];
+
+    /// The table.
+    #[rustfmt::skip]
+    pub const fn spec(self) -> Spec {
+        match self {
+            Self::Requests => counter("llm_gateway_requests_total", &["route", "status", "error"],
+                "Client calls that ended, by the status sent; error is none for success."),
+            Self::RequestDuration => histogram("llm_gateway_request_duration_seconds", &["route", "stream"], DURATION,
+                "From a call's arrival to the end of its answer."),
+            Self::Overhead => histogram("llm_gateway_overhead_seconds", &["route"], OVERHEAD,
+                "Time spent in the gateway itself before the request went upstream."),
+            Self::InFlight => gauge("llm_gateway_in_flight_requests", &[],
+                "Client calls being served now."),
+            Self::Attempts => counter("llm_gateway_attempts_total", &["provider", "model", "outcome", "error"],
+                "Attempts that reached an upstream; outcome is completed, failed or cancelled."),
+            Self::UpstreamDuration => histogram("llm_gateway_upstream_duration_seconds", &["provider", "outcome"], DURATION,
+                "From sending to the end of an attempt."),
+            Self::TimeToFirstToken => histogram("llm_gateway_time_to_first_token_seconds", &["provider"], FIRST_TOKEN,
+                "From sending to the first content of an upstream's answer."),
+            Self::Tokens => counter("llm_gateway_tokens_total", &["provider", "model", "kind"],
+                "Tokens by kind; cached and cache_write are parts of prompt, reasoning is a part of completion."),
+            Self::Cost => counter("llm_gateway_cost_usd_total", &["provider", "model"],
+                "Cost in USD, rounded to a float for display; the ledger has the exact amounts."),
+            Self::Unpriced => counter("llm_gateway_unpriced_attempts_total", &["provider"],
+                "Attempts that may have cost money, at a price or usage that is not known."),
+            Self::Unsettled => gauge("llm_gateway_unsettled_receipts", &[],
+                "Receipts that Billing holds and the store has not booked yet."),
+            Self::StoreUp => gauge("llm_gateway_store_up", &[],
+                "1 while the store takes receipts, 0 after a settlement failed."),
+            Self::BuildInfo => gauge("llm_gateway_build_info", &["version"],
+                "Always 1; the label tells the version."),
+            Self::ProcessCpu => counter("process_cpu_seconds_total", &[],
+                "User and system CPU time of the process."),
+            Self::ProcessMemory => gauge("process_resident_memory_bytes", &[],
+                "Resident memory of the process."),
+            Self::ProcessFds => gauge("process_open_fds", &[],
+                "Open file descriptors of the process."),
+            Self::ProcessFdsMax => gauge("process_max_fds", &[],
+                "File descriptors the process may open."),
+            Self::ProcessStart => gauge("process_start_time_seconds", &[],
+                "When the process started, seconds since the Unix epoch."),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The actors, and what they share: process-wide gauges and each cell's outbox to Billing.
+
+pub mod gauges;
+pub mod metrics;
+pub mod outbox;
+#[cfg(test)]
+mod testing;
+
+/// One message carries many facts: `Arc<Batch>` goes from outboxes to Billing and from there to Metrics.
+impl actix::Message for crate::receipt::Batch {
+    type Result = ();
+}

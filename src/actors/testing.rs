@@ -1,0 +1,87 @@
+//! What the tests of this folder share: receipts, call records, and an actor that records batches.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::catalog::{Price, Rates};
+use crate::chat::Usage;
+use crate::money::Usd;
+use crate::receipt::{Batch, CallRecord, Caller, Outcome, Receipt};
+
+/// A completed attempt with 10 + 5 tokens at 1 and 2 units each, cost not yet computed.
+pub fn receipt(attempt: u16) -> Receipt {
+    let rates =
+        Rates { input: Some(Usd::from_units(1)), output: Some(Usd::from_units(2)), ..Rates::default() };
+    Receipt {
+        call_id: ulid::Ulid::from_parts(1, 1),
+        attempt,
+        request_id: Arc::from("req"),
+        time_ms: 0,
+        caller: Caller { key_id: Arc::from("key_1"), project: None },
+        tags: Arc::from([]),
+        requested_model: Arc::from("m"),
+        provider: Arc::from("p"),
+        model: Arc::from("m"),
+        known_model: true,
+        upstream_model: Arc::from("m-1"),
+        status: 200,
+        outcome: Outcome::Completed,
+        error: None,
+        stream: false,
+        ttft_ms: Some(20),
+        duration_ms: 30,
+        usage: Some(Usage { prompt: 10, completion: 5, total: 15, ..Usage::default() }),
+        unmetered: None,
+        estimated: false,
+        cost: None,
+        price: Some(Arc::new(Price { rates, ..Price::default() })),
+        service_tier: None,
+    }
+}
+
+/// A call that went well after one attempt.
+pub const fn call() -> CallRecord {
+    CallRecord {
+        route: "/v1/chat/completions",
+        status: 200,
+        error: None,
+        outcome: Outcome::Completed,
+        stream: true,
+        attempts: 1,
+        duration_us: 30_000,
+        overhead_us: 40,
+        ttft_us: Some(20_000),
+    }
+}
+
+/// Passes on every batch it gets; takes the next only when the last was taken, if its channel is that small.
+pub struct Recorder(pub mpsc::Sender<Arc<Batch>>);
+
+impl Recorder {
+    /// A recorder on a thread of its own, with a mailbox for one and a channel for one.
+    pub fn narrow() -> (Recipient<Arc<Batch>>, mpsc::Receiver<Arc<Batch>>) {
+        let (sender, receiver) = mpsc::channel(1);
+        let arbiter = Arbiter::new();
+        (Self::start_in_arbiter(&arbiter.handle(), |_| Self(sender)).recipient(), receiver)
+    }
+}
+
+impl Actor for Recorder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1);
+    }
+}
+
+impl Handler<Arc<Batch>> for Recorder {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, batch: Arc<Batch>, _: &mut Self::Context) -> Self::Result {
+        let sender = self.0.clone();
+        // Atomic: the mailbox stands still until the test has taken the batch before.
+        AtomicResponse::new(Box::pin(async move { drop(sender.send(batch).await) }.into_actor(self)))
+    }
+}
