@@ -3,6 +3,7 @@
 pub mod actors;
 pub mod catalog;
 pub mod chat;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod error;
