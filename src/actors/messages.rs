@@ -48,3 +48,8 @@ pub struct Reload {
     /// The providers' clients on this cell.
     pub links: Vec<std::rc::Rc<Link>>,
 }
+
+/// Gateway -> Supervisor: hand every receipt of this cell to Billing; answered when it has them.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;

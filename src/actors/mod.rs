@@ -1,8 +1,11 @@
 //! The actors, and what they share: process-wide gauges and each cell's outbox to Billing.
 
 pub mod gauges;
+pub mod messages;
 pub mod metrics;
 pub mod outbox;
+pub mod provider;
+pub mod supervisor;
 #[cfg(test)]
 mod testing;
 

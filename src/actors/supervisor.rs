@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::messages::{Assign, Assigned, Reload};
+use super::messages::{Assign, Assigned, Drain, Reload};
+use super::outbox::Outbox;
 use super::provider::{Factory, Provider};
 use crate::error::Error;
 use crate::policy::route::{Now, Router};
-use crate::receipt::Receipt;
 use crate::upstream::Link;
 
 /// Messages that wait at most; a sender waits beyond it.
@@ -31,7 +31,7 @@ struct Slot {
 pub struct Supervisor {
     router: Arc<Router>,
     slots: HashMap<Arc<str>, Slot>,
-    receipt: Rc<dyn Fn(Receipt)>,
+    outbox: Rc<Outbox>,
     now_ms: fn() -> i64,
     /// Today, and the day number it was made for.
     today: (i64, String),
@@ -41,11 +41,11 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A supervisor for these providers; the actors start with it.
-    pub fn new(router: Arc<Router>, links: Vec<Rc<Link>>, receipt: Rc<dyn Fn(Receipt)>, now_ms: fn() -> i64) -> Self {
+    pub fn new(router: Arc<Router>, links: Vec<Rc<Link>>, outbox: Rc<Outbox>, now_ms: fn() -> i64) -> Self {
         let mut supervisor = Self {
             router,
             slots: HashMap::new(),
-            receipt,
+            outbox,
             now_ms,
             today: (i64::MIN, String::new()),
             random: now_ms().unsigned_abs() | 1,
@@ -57,7 +57,9 @@ impl Supervisor {
     fn fill(&mut self, links: Vec<Rc<Link>>) {
         for link in links {
             let id = Arc::clone(&link.provider.id);
-            let factory = Factory { link, receipt: Rc::clone(&self.receipt), now_ms: self.now_ms };
+            let outbox = Rc::clone(&self.outbox);
+            let receipt = Rc::new(move |receipt| outbox.receipt(receipt));
+            let factory = Factory { link, receipt, now_ms: self.now_ms };
             let address = factory.start();
             self.slots.insert(id, Slot { factory, address });
         }
@@ -132,5 +134,18 @@ impl Handler<Reload> for Supervisor {
         self.router = router;
         self.slots.clear();
         self.fill(links);
+    }
+}
+
+impl Handler<Drain> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> ResponseFuture<()> {
+        let outbox = Rc::clone(&self.outbox);
+        Box::pin(async move {
+            if let Err(receipts) = outbox.flush().await {
+                tracing::error!(receipts, "receipts could not be handed to billing");
+            }
+        })
     }
 }

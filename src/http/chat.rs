@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::call_meter::CallMeter;
 use super::front::Front;
+use super::readiness::Stage;
 use super::reply::{Builder, error_body, error_with_metadata};
 use super::{door, stream};
 use crate::chat::request;
@@ -59,7 +60,7 @@ async fn dispatch(
     let body = door::read_body(payload, front.limits.body, front.limits.body_timeout).await?;
     let parsed = request::parse(&body)?;
     meter.streams(parsed.stream);
-    if !front.readiness.is_ready() || front.outbox.is_full() {
+    if front.readiness.stage() != Stage::Ready || front.outbox.is_full() {
         let message = "The gateway takes no new requests just now; try again shortly.".to_owned();
         return Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) });
     }
@@ -117,13 +118,15 @@ async fn answer(mut dispatch: Dispatch, mut meter: CallMeter, context: Context, 
                 meter.first_content();
                 meter.committed();
                 let head = head(&dispatch, &meter, &context);
-                head.finish_stream(stream::events(dispatch, meter, limits.ping_interval, first))
+                let live = stream::Live::new(dispatch, meter, limits.ping_interval, front.cut.clone(), first);
+                head.finish_stream(live.events())
             }
             Some(Step::Silence) if !dispatch.streams() => continue,
             Some(Step::Silence) => {
                 meter.committed();
                 let head = head(&dispatch, &meter, &context);
-                head.finish_stream(stream::events(dispatch, meter, limits.ping_interval, stream::PING))
+                let live = stream::Live::new(dispatch, meter, limits.ping_interval, front.cut.clone(), stream::PING);
+                head.finish_stream(live.events())
             }
             Some(Step::Failed(error)) => {
                 meter.failed(&error);

@@ -26,7 +26,9 @@ pub struct Front {
     /// What GET /v1/models lists.
     pub router: Arc<Router>,
     /// Whether calls are taken.
-    pub readiness: Arc<super::ops::Readiness>,
+    pub readiness: Arc<super::readiness::Readiness>,
+    /// Turns true when streams that still run must end.
+    pub cut: tokio::sync::watch::Receiver<bool>,
     /// Bounds at the door.
     pub limits: Limits,
 }

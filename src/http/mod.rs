@@ -1,4 +1,12 @@
 //! HTTP: routes, extractors, handlers and replies. Thin: what decides lies below.
 
 pub mod admin;
+mod call_meter;
+mod chat;
+pub mod door;
+pub mod front;
+pub mod models;
+pub mod ops;
 pub mod reply;
+pub mod routes;
+mod stream;

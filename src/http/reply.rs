@@ -1,8 +1,10 @@
 //! Answers: errors in the contract's shape, and the headers that every answer of a call carries.
 
+use std::fmt;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER};
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -83,9 +85,9 @@ pub fn error_with_metadata(error: &Error, request_id: Option<&str>, attempts: Op
     }
     if let Some(wait) = error.retry_after() {
         // Rounded up: coming back too early would only be refused again.
-        let seconds = wait.as_millis().div_ceil(1000).max(1);
-        builder.0.insert_header((RETRY_AFTER, seconds.to_string()));
-        builder = builder.header("retry-after-ms", &wait.as_millis().max(1).to_string());
+        let ms = wait.as_micros().div_ceil(1000).max(1);
+        builder.0.insert_header((RETRY_AFTER, ms.div_ceil(1000).to_string()));
+        builder = builder.header("retry-after-ms", &ms.to_string());
     }
     if let Some(retry) = class.client_retry {
         builder = builder.header("x-should-retry", if retry { "true" } else { "false" });
@@ -94,4 +96,74 @@ pub fn error_with_metadata(error: &Error, request_id: Option<&str>, attempts: Op
         builder.0.insert_header((ALLOW, HeaderValue::from_static(allow)));
     }
     builder
+}
+
+/// An [`Error`] as actix takes it from a handler.
+#[derive(Clone, Debug)]
+pub struct Fault(pub Error);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl ResponseError for Fault {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.class().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        error_response(&self.0, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn header(reply: &HttpResponse, name: &str) -> Option<String> {
+        reply.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[actix_web::test]
+    async fn an_error_says_what_an_sdk_reads() {
+        let error = Error::invalid("Wrong.", "messages[2]");
+        let reply = error_response(&error, Some("req-1"));
+        assert_eq!(
+            (reply.status().as_u16(), header(&reply, "x-request-id").as_deref()),
+            (400, Some("req-1"))
+        );
+        assert_eq!(header(&reply, "retry-after"), None);
+        let body = actix_web::body::to_bytes(reply.into_body()).await.unwrap();
+        assert_eq!(
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
+            json!({"error": {"message": "Wrong.", "type": "invalid_request_error", "param": "messages[2]", "code": null}})
+        );
+    }
+
+    #[test]
+    fn waits_are_rounded_up_and_advice_is_given_where_there_is_any() {
+        for (wait_us, seconds, ms) in [(1, "1", "1"), (1_000_000, "1", "1000"), (1_000_001, "2", "1001")] {
+            let retry_after = Duration::from_micros(wait_us);
+            let reply = error_response(&Error::RateLimited { limit: "x".into(), retry_after }, None);
+            assert_eq!(header(&reply, "retry-after").as_deref(), Some(seconds));
+            assert_eq!(header(&reply, "retry-after-ms").as_deref(), Some(ms));
+            assert_eq!(header(&reply, "x-should-retry"), None);
+        }
+        let reply = error_response(&Error::UpstreamAuth("no".into()), None);
+        assert_eq!(header(&reply, "x-should-retry").as_deref(), Some("false"));
+        let reply = error_response(&Error::MethodNotAllowed { allow: "GET, POST" }, None);
+        assert_eq!((reply.status().as_u16(), header(&reply, "allow").as_deref()), (405, Some("GET, POST")));
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use tokio::sync::watch;
 
 use super::call_meter::CallMeter;
 use super::reply::error_body;
@@ -14,27 +15,37 @@ use crate::error::Error;
 /// A comment that keeps connections alive; sent at event boundaries only.
 pub const PING: Bytes = Bytes::from_static(b": ping\n\n");
 
-/// State of a body being sent.
-struct Live {
+/// What a stream that is cut for a shutdown asks its client to wait, before it comes again.
+const COME_AGAIN: Duration = Duration::from_secs(1);
+
+/// A body being sent.
+pub struct Live {
     dispatch: Dispatch,
     meter: CallMeter,
     ping_interval: Duration,
+    /// Turns true when the process can wait no longer.
+    cut: watch::Receiver<bool>,
     first: Option<Bytes>,
     over: bool,
 }
 
-/// The body: `first`, then everything that follows.
-pub fn events(
-    dispatch: Dispatch,
-    meter: CallMeter,
-    ping_interval: Duration,
-    first: Bytes,
-) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
-    let live = Live { dispatch, meter, ping_interval, first: Some(first), over: false };
-    unfold(live, |mut live| async move { live.next().await.map(|bytes| (Ok(bytes), live)) })
-}
-
 impl Live {
+    /// The body: `first`, then everything that follows.
+    pub fn new(
+        dispatch: Dispatch,
+        meter: CallMeter,
+        ping_interval: Duration,
+        cut: watch::Receiver<bool>,
+        first: Bytes,
+    ) -> Self {
+        Self { dispatch, meter, ping_interval, cut, first: Some(first), over: false }
+    }
+
+    /// The bytes, as they come.
+    pub fn events(self) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
+        unfold(self, |mut live| async move { live.next().await.map(|bytes| (Ok(bytes), live)) })
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
             return Some(first);
@@ -42,7 +53,15 @@ impl Live {
         if self.over {
             return None;
         }
-        match self.dispatch.next(self.ping_interval).await {
+        let step = tokio::select! {
+            biased;
+            step = self.dispatch.next(self.ping_interval) => step,
+            _ = self.cut.wait_for(|cut| *cut) => {
+                let message = "The gateway is shutting down; send the request again.".to_owned();
+                Some(Step::Failed(Error::Overloaded { message, retry_after: COME_AGAIN }))
+            }
+        };
+        match step {
             Some(Step::Chunk(bytes)) => {
                 self.meter.first_content();
                 Some(bytes)

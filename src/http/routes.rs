@@ -1,0 +1,37 @@
+//! The public routes, in one table; what is not in it is a 404 or a 405 in the contract's shape.
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::{chat, door, models, ops, reply};
+use crate::error::Error;
+
+/// Registers the public routes.
+pub fn public(config: &mut ServiceConfig) {
+    config
+        .service(web::resource(chat::ROUTE).post(chat::completions).default_service(web::to(post_only)))
+        .service(web::resource(models::LIST).get(models::list).default_service(web::to(get_only)))
+        .service(web::resource(models::ONE).get(models::one).default_service(web::to(get_only)))
+        .configure(ops::health)
+        .default_service(web::to(not_found));
+}
+
+/// 405 where only POST is.
+pub async fn post_only(request: HttpRequest) -> HttpResponse {
+    refuse(&request, &Error::MethodNotAllowed { allow: "POST" })
+}
+
+/// 405 where only GET is.
+pub async fn get_only(request: HttpRequest) -> HttpResponse {
+    refuse(&request, &Error::MethodNotAllowed { allow: "GET" })
+}
+
+/// 404 for a path that is not there.
+pub async fn not_found(request: HttpRequest) -> HttpResponse {
+    let message = "There is nothing at this path. The API is under /v1, e.g. POST /v1/chat/completions.";
+    refuse(&request, &Error::NotFound(message.to_owned()))
+}
+
+fn refuse(request: &HttpRequest, error: &Error) -> HttpResponse {
+    reply::error_response(error, Some(&door::request_id(request.headers())))
+}

@@ -1,0 +1,1 @@
+//! filled when the catalogue can be parsed
