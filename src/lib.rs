@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod chat;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod money;
