@@ -222,6 +222,9 @@ pub fn url(text: &str) -> Result<String, String> {
         return Err("holds characters that an address cannot hold; percent-encode them".into());
     }
     authority_ok(authority)?;
+    if rest.trim_end_matches('/').ends_with("/chat/completions") {
+        return Err("ends with the endpoint; give the address without /chat/completions".into());
+    }
     Ok(text.trim_end_matches('/').to_owned())
 }
 
@@ -268,6 +271,7 @@ mod tests {
             ("https://x:99999/v1", None),
             ("https://", None),
             ("https://a b/v1", None),
+            ("https://x/v1/chat/completions", None),
         ] {
             assert_eq!(url(address).ok().as_deref(), expected, "{address}");
         }
