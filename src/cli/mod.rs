@@ -1,3 +1,4 @@
-//! The command line: one file per command. What is printed is made by pure functions.
+//! The command line: one file per command, and how their answers are written out.
 
+pub mod check;
 pub mod keys;

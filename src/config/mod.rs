@@ -1,7 +1,34 @@
 //! Configuration: layers, validation with paths, secret references. The only module that reads the environment.
+//!
+//! `layers` (file under environment) -> `validate` against the table in `schema` -> `resolve` to `settings`; `load` is
+//! the edge that touches files and the process environment.
 
+mod aliases;
+mod effective;
+mod layers;
+mod load;
+mod problem;
+mod provider;
+mod provider_keys;
+mod reader;
+pub mod reference;
+mod resolve;
+mod rows;
+mod schema;
+mod secret;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod units;
+mod validate;
+mod value;
 
+pub use aliases::check_aliases;
+pub use load::{DEFAULT_FILE, assemble, load};
+pub use problem::Problem;
+pub use resolve::{Loaded, resolve};
+pub use rows::Rows;
+pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    Alias, AliasTarget, AuthStyle, CatalogSettings, Log, Provider, Secret, Server, Settings, Timeouts,
+    Alias, AliasTarget, AuthStyle, CatalogSettings, Log, Provider, Server, Settings, Timeouts,
 };

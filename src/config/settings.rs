@@ -1,40 +1,12 @@
 //! The effective configuration: typed, validated, complete. How it comes to be is in `load`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::secret::Secret;
 use crate::wire::{Quirks, WireFormat};
-
-/// A secret value. Never printed: `Debug` and `Display` show a mask.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Wraps a value.
-    pub fn new(value: impl Into<Arc<str>>) -> Self {
-        Self(value.into())
-    }
-
-    /// The value itself, for the one place that sends or compares it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(***)")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Everything the gateway was told.
 #[derive(Clone, Debug)]
@@ -137,8 +109,8 @@ pub struct Provider {
     pub env: Vec<String>,
     /// Provider id under which the catalogue lists its offers (usually its own).
     pub catalog: Arc<str>,
-    /// Further headers sent with every request.
-    pub headers: BTreeMap<String, String>,
+    /// Further headers sent with every request; their values may be credentials.
+    pub headers: BTreeMap<String, Secret>,
     /// Dialect.
     pub quirks: Quirks,
     /// Deadlines.

@@ -1,0 +1,94 @@
+//! The configuration as it holds, for `check` and GET /admin/v1/config: defaults included, secrets masked.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::resolve::Wanted;
+use super::schema::{self, Kind};
+use super::secret;
+use super::settings::{AuthStyle, Provider, Settings};
+
+/// Renders `settings`, in the shape of the file they came from.
+pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wanted>) -> Value {
+    let mut shown = Map::new();
+    for key in schema::keys().filter(|key| !key.path.contains(['*', '#'])) {
+        let given =
+            key.path.split('.').try_fold(tree, |at, name| at.get(name)).filter(|value| !value.is_null());
+        let value = given.map(|value| masked(key.kind, value)).or_else(|| key.default.map(Value::from));
+        let Some(value) = value else { continue };
+        match key.path.split_once('.') {
+            Some((section, name)) => {
+                let table = shown.entry(section).or_insert_with(|| Value::Object(Map::new()));
+                if let Value::Object(table) = table {
+                    table.insert(name.to_owned(), value);
+                }
+            }
+            None => {
+                shown.insert(key.path.to_owned(), value);
+            }
+        }
+    }
+    let providers: Map<String, Value> = settings
+        .providers
+        .iter()
+        .map(|(id, provider)| {
+            (id.clone(), provider_shown(provider, wanted.get(id).map(|wanted| &wanted.row)))
+        })
+        .collect();
+    shown.insert("providers".to_owned(), Value::Object(providers));
+    let targets = |alias: &super::settings::Alias| -> Vec<Value> {
+        alias.targets.iter().map(|target| json!({"model": target.model, "weight": target.weight})).collect()
+    };
+    let models: Map<String, Value> = settings
+        .aliases
+        .iter()
+        .map(|(name, alias)| (name.clone(), json!({"targets": targets(alias)})))
+        .collect();
+    shown.insert("models".to_owned(), Value::Object(models));
+    Value::Object(shown)
+}
+
+fn masked(kind: Kind, value: &Value) -> Value {
+    match (kind, value) {
+        (Kind::Secret | Kind::Header, Value::String(reference)) => secret::shown(reference).into(),
+        (Kind::Secret | Kind::Header, _) => "***".into(),
+        _ => value.clone(),
+    }
+}
+
+fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
+    let given_key = row.and_then(|row| row.get("api_key")).and_then(Value::as_str).map(secret::shown);
+    let api_key = match (given_key, &provider.api_key) {
+        (Some(reference), Some(_)) => reference.to_owned(),
+        (None, Some(_)) => format!("from {}", provider.env.join(" or ")),
+        (_, None) if provider.auth == AuthStyle::None => "none needed".to_owned(),
+        (Some(reference), None) => format!("{reference} (not set)"),
+        (None, None) => format!("{} (not set)", provider.env.join(" or ")),
+    };
+    let auth = match &provider.auth {
+        AuthStyle::Bearer => "bearer".to_owned(),
+        AuthStyle::Header(name) => format!("header:{name}"),
+        AuthStyle::None => "none".to_owned(),
+    };
+    let timeouts = &provider.timeouts;
+    let headers: Map<String, Value> =
+        provider.headers.keys().map(|name| (name.clone(), "***".into())).collect();
+    json!({
+        "wire": provider.wire,
+        "base_url": provider.base_url,
+        "auth": auth,
+        "api_key": api_key,
+        "catalog": provider.catalog.as_ref(),
+        "headers": headers,
+        "max_in_flight": provider.max_in_flight,
+        "timeouts": {
+            "connect": format!("{}ms", timeouts.connect.as_millis()),
+            "head": format!("{}ms", timeouts.head.as_millis()),
+            "first_event": format!("{}ms", timeouts.first_event.as_millis()),
+            "idle": format!("{}ms", timeouts.idle.as_millis()),
+            "total": format!("{}ms", timeouts.total.as_millis()),
+        },
+        "quirks": row.and_then(|row| row.get("quirks")).cloned().unwrap_or_else(|| json!({})),
+    })
+}

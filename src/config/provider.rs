@@ -1,0 +1,273 @@
+//! One provider: from its row, inheritance done, to the typed settings. Pure but for the references it follows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::problem::Problem;
+use super::provider_keys::PROVIDER_KEYS;
+use super::reader::Reader;
+use super::schema::Kind;
+use super::secret::{self, Outside, Resolved, Secret};
+use super::settings::{AuthStyle, Provider, Timeouts};
+use super::value::{self, Typed};
+use crate::wire::Quirks;
+
+/// A provider, or all that keeps it from being one; and what to say either way.
+pub struct Built {
+    /// `Err` holds at least one problem.
+    pub provider: Result<Provider, Vec<Problem>>,
+    /// Things that work but should be known.
+    pub warnings: Vec<String>,
+}
+
+struct Draft<'a> {
+    id: &'a str,
+    row: &'a Value,
+    outside: &'a Outside<'a>,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+/// Builds provider `id` from its row.
+pub fn build(id: &str, row: &Value, outside: &Outside<'_>) -> Built {
+    let mut draft = Draft { id, row, outside, problems: Vec::new(), warnings: Vec::new() };
+    let provider = draft.provider();
+    let provider = if draft.problems.is_empty() { Ok(provider) } else { Err(draft.problems) };
+    Built { provider, warnings: draft.warnings }
+}
+
+/// The variables of a row that are set to something, in its order.
+pub fn set_variables(row: &Value, outside: &Outside<'_>) -> Vec<String> {
+    let names = Reader::new(row, "providers.*.").names("env").unwrap_or_default();
+    names
+        .into_iter()
+        .filter(|name| (outside.env)(name).is_some_and(|value| !value.trim().is_empty()))
+        .collect()
+}
+
+impl Draft<'_> {
+    fn provider(&mut self) -> Provider {
+        let read = Reader::new(self.row, "providers.*.");
+        let auth = self.auth(&read);
+        let (api_key, env) =
+            if auth == AuthStyle::None { (None, Vec::new()) } else { self.credential(&read) };
+        Provider {
+            id: Arc::from(self.id),
+            wire: read
+                .text("wire")
+                .and_then(|word| serde_json::from_value(Value::String(word)).ok())
+                .unwrap_or_default(),
+            base_url: self.base_url(&read),
+            auth,
+            api_key,
+            env,
+            catalog: Arc::from(read.text("catalog").unwrap_or_else(|| self.id.to_owned())),
+            headers: self.headers(),
+            quirks: self.quirks(&read),
+            timeouts: Timeouts {
+                connect: read.duration("timeouts.connect"),
+                head: read.duration("timeouts.head"),
+                first_event: read.duration("timeouts.first_event"),
+                idle: read.duration("timeouts.idle"),
+                total: read.duration("timeouts.total"),
+            },
+            max_in_flight: read.count("max_in_flight"),
+        }
+    }
+
+    fn problem(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push(Problem::new(format!("providers.{}.{key}", self.id), message));
+    }
+
+    fn warn(&mut self, message: impl AsRef<str>) {
+        self.warnings.push(format!("providers.{}: {}", self.id, message.as_ref()));
+    }
+
+    fn auth(&mut self, read: &Reader<'_>) -> AuthStyle {
+        match read.text("auth").as_deref() {
+            Some("none") => {
+                if read.given("api_key").is_some() {
+                    self.warn("`auth: none`, so its `api_key` is not sent; take one of the two out");
+                }
+                AuthStyle::None
+            }
+            Some("bearer") => AuthStyle::Bearer,
+            Some(header) => AuthStyle::Header(header.trim_start_matches("header:").to_owned()),
+            None if read.given("api_key").is_some() => AuthStyle::Bearer,
+            None if read.names("env").is_some_and(|names| !names.is_empty()) => AuthStyle::Bearer,
+            None => AuthStyle::None,
+        }
+    }
+
+    /// The credential, and the variables that would give one. A variable that is set to nothing counts as not set.
+    fn credential(&mut self, read: &Reader<'_>) -> (Option<Secret>, Vec<String>) {
+        let usual = read.names("env").unwrap_or_default();
+        let (reference, env) = match read.text("api_key") {
+            Some(reference) => {
+                let named = reference.strip_prefix("env:").map(|name| vec![name.to_owned()]);
+                (reference, named.unwrap_or_default())
+            }
+            None if read.given("api_key").is_some() => return (None, usual),
+            None => match set_variables(self.row, self.outside).first() {
+                Some(name) => (format!("env:{name}"), usual),
+                None => {
+                    self.without_credential(&usual);
+                    return (None, usual);
+                }
+            },
+        };
+        let env_or_blank = |name: &str| (self.outside.env)(name).filter(|value| !value.trim().is_empty());
+        let followed = secret::resolve(&reference, &Outside { env: &env_or_blank, file: self.outside.file });
+        match followed {
+            Ok(Resolved::Value(secret, warning)) => {
+                if let Some(warning) = warning {
+                    self.warn(format!("api_key: {warning}"));
+                }
+                (Some(secret), env)
+            }
+            Ok(Resolved::NotSet(_)) => {
+                self.without_credential(&env);
+                (None, env)
+            }
+            Err(message) => {
+                self.problem("api_key", message);
+                (None, env)
+            }
+        }
+    }
+
+    fn without_credential(&mut self, names: &[String]) {
+        let names = if names.is_empty() { "its `api_key`".to_owned() } else { names.join(" or ") };
+        self.warn(format!("has no credential and is not called until {names} is set"));
+    }
+
+    fn base_url(&mut self, read: &Reader<'_>) -> String {
+        let Some(template) = read.text("base_url") else {
+            if read.given("base_url").is_none() {
+                self.problem(
+                    "base_url",
+                    "is needed: no shipped provider has this id; e.g. http://127.0.0.1:8000/v1",
+                );
+            }
+            return String::new();
+        };
+        if !template.contains('{') {
+            return template;
+        }
+        let Some(filled) = self.filled(&template) else { return template };
+        match value::url(&filled) {
+            Ok(address) if !address.contains(['{', '}']) => address,
+            Ok(_) => {
+                self.problem("base_url", "holds a brace that is no placeholder; write {NAME}");
+                template
+            }
+            Err(message) => {
+                self.problem("base_url", format!("{message} (with its placeholders filled)"));
+                template
+            }
+        }
+    }
+
+    /// Fills the placeholders; `None` when one has no value.
+    fn filled(&mut self, template: &str) -> Option<String> {
+        let mut filled = String::new();
+        let mut rest = template;
+        let mut complete = true;
+        while let Some((before, after)) = rest.split_once('{') {
+            let Some((name, after)) = after.split_once('}') else { break };
+            filled.push_str(before);
+            match self.var(name) {
+                Some(value) => place(&mut filled, &value),
+                None => complete = false,
+            }
+            rest = after;
+        }
+        filled.push_str(rest);
+        complete.then_some(filled)
+    }
+
+    fn var(&mut self, name: &str) -> Option<String> {
+        let key = format!("vars.{name}");
+        let given = self.row.get("vars").and_then(|vars| vars.get(name)).filter(|value| !value.is_null());
+        let Some(Ok(Typed::Text(text))) = given.map(|given| value::read(Kind::Var, given)) else {
+            if given.is_none() {
+                self.problem(
+                    &key,
+                    format!("is needed: base_url holds {{{name}}}; give it here or write the whole base_url"),
+                );
+            }
+            return None;
+        };
+        let value = match text.strip_prefix("env:") {
+            None => text,
+            Some(variable) => {
+                match (self.outside.env)(variable).filter(|value| !value.trim().is_empty()) {
+                    Some(value) => value,
+                    None => {
+                        self.problem(&key, format!("is needed: set the environment variable {variable}, or write the whole base_url"));
+                        return None;
+                    }
+                }
+            }
+        };
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/".contains(&b);
+        if !value.bytes().all(allowed) {
+            self.problem(&key, "holds characters that an address cannot hold");
+            return None;
+        }
+        Some(value.trim_end_matches('/').to_owned())
+    }
+
+    fn headers(&mut self) -> BTreeMap<String, Secret> {
+        let Some(Value::Object(table)) = self.row.get("headers") else { return BTreeMap::new() };
+        let mut headers = BTreeMap::new();
+        for (name, given) in table {
+            let Ok(Typed::Text(text)) = value::read(Kind::Header, given) else { continue };
+            let key = format!("headers.{name}");
+            match secret::resolve(&text, self.outside) {
+                // A literal header is rarely a secret: no warning.
+                Ok(Resolved::Value(value, _)) => {
+                    headers.insert(name.clone(), value);
+                }
+                Ok(Resolved::NotSet(variable)) => {
+                    self.problem(
+                        &key,
+                        format!("environment variable {variable} is not set; set it or take the header out"),
+                    );
+                }
+                Err(message) => self.problem(&key, message),
+            }
+        }
+        headers
+    }
+
+    fn quirks(&mut self, read: &Reader<'_>) -> Quirks {
+        let mut given = serde_json::Map::new();
+        for key in &PROVIDER_KEYS {
+            let Some(name) = key.path.strip_prefix("providers.*.quirks.") else { continue };
+            let value = match read.typed_given(&format!("quirks.{name}")) {
+                Some(Typed::Text(text)) => Value::String(text),
+                Some(Typed::Bool(flag)) => Value::Bool(flag),
+                Some(Typed::Names(names)) => names.into(),
+                _ => continue,
+            };
+            given.insert(name.to_owned(), value);
+        }
+        if let Some(renames) = read.given("quirks.rename_params") {
+            given.insert("rename_params".to_owned(), renames.clone());
+        }
+        // What cannot be read here was reported by the check against the table of keys.
+        serde_json::from_value(Value::Object(given)).unwrap_or_default()
+    }
+}
+
+/// Appends the value of a placeholder. One that brings its own scheme, as `DATABRICKS_HOST` does, replaces the template's.
+fn place(filled: &mut String, value: &str) {
+    let own_scheme = value.starts_with("https://") || value.starts_with("http://");
+    if own_scheme && matches!(filled.as_str(), "https://" | "http://") {
+        filled.clear();
+    }
+    filled.push_str(value);
+}

@@ -1,0 +1,87 @@
+//! The keys of one provider row, `providers.<id>.*`: part of the table in `schema`, and all that a shipped row may hold.
+
+use super::schema::{Key, Kind, key};
+
+const EFFORT: &[&str] = &["field", "reasoning_object", "thinking_object", "enable_thinking", "none"];
+const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
+const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
+
+#[rustfmt::skip]
+pub(super) const PROVIDER_KEYS: [Key; 29] = [
+    key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
+    key("providers.*.base_url", Kind::Url, None, "Address of the API without the endpoint, e.g. `https://api.openai.com/v1`. May hold `{NAME}` placeholders, filled from `vars`. Needed unless the id is a shipped one."),
+    key("providers.*.api_key", Kind::Secret, None, "The credential. Left out: the first variable of `env` that is set."),
+    key("providers.*.auth", Kind::Auth, None, "How the credential travels: `bearer`, `header:NAME` or `none`. Left out: `bearer` when there is a credential to send, else `none`."),
+    key("providers.*.env", Kind::Names, None, "Environment variables that usually hold the credential."),
+    key("providers.*.catalog", Kind::Text, None, "Provider id under which the catalogue lists its models. Left out: its own."),
+    key("providers.*.vars.*", Kind::Var, None, "Values for the placeholders of `base_url`: a literal or `env:NAME`."),
+    key("providers.*.headers.*", Kind::Header, None, "Further headers sent with every request; a literal, `env:NAME` or `file:PATH`. Never printed."),
+    key("providers.*.max_in_flight", Kind::Count(1, 1_000_000), Some("4096"), "Requests in flight at most, per cell (worker thread)."),
+    key("providers.*.timeouts.connect", Kind::Duration, Some("5s"), "TCP connect and TLS handshake."),
+    key("providers.*.timeouts.head", Kind::Duration, Some("300s"), "From the request to the response head. Reasoning models that do not stream take minutes."),
+    key("providers.*.timeouts.first_event", Kind::Duration, Some("120s"), "From the response head to the first content-bearing event of a stream."),
+    key("providers.*.timeouts.idle", Kind::Duration, Some("120s"), "Between two reads of a body."),
+    key("providers.*.timeouts.total", Kind::Duration, Some("600s"), "The whole attempt."),
+    key("providers.*.quirks.max_tokens_field", Kind::Choice(MAX_TOKENS), Some("as_sent"), "Name under which the output limit is taken."),
+    key("providers.*.quirks.max_completion_tokens_models", Kind::Names, None, "Models (globs) that take only `max_completion_tokens`."),
+    key("providers.*.quirks.fixed_sampling_models", Kind::Names, None, "Models (globs) that take no sampling parameters other than the defaults."),
+    key("providers.*.quirks.drop_params", Kind::Names, None, "Top-level request fields that are refused: dropped and named, or 400 under strict."),
+    key("providers.*.quirks.rename_params.*", Kind::Text, None, "Top-level request fields with another name: ours to theirs."),
+    key("providers.*.quirks.tool_choice_required", Kind::Text, None, "Word for `tool_choice: required`."),
+    key("providers.*.quirks.reasoning_effort", Kind::Choice(EFFORT), Some("field"), "How `reasoning_effort` is taken."),
+    key("providers.*.quirks.developer_role", Kind::Bool, Some("false"), "Role `developer` is understood; else it is sent as `system`."),
+    key("providers.*.quirks.stream_options", Kind::Bool, Some("true"), "`stream_options.include_usage` is understood."),
+    key("providers.*.quirks.bare_json_schema", Kind::Bool, Some("false"), "`response_format.json_schema` is sent as `{schema}` only."),
+    key("providers.*.quirks.multiple_choices", Kind::Bool, Some("true"), "`n` above 1 is understood."),
+    key("providers.*.quirks.reasoning_back", Kind::Choice(REASONING_BACK), Some("as_sent"), "What is done with reasoning that comes back in assistant messages."),
+    key("providers.*.quirks.usage_pointers", Kind::Names, Some("/usage, /x_groq/usage, /choices/0/usage"), "JSON pointers under which usage may be found."),
+    key("providers.*.quirks.completion_excludes_reasoning", Kind::Bool, Some("false"), "`completion_tokens` leaves reasoning out: it is added."),
+    key("providers.*.quirks.think_tags_models", Kind::Names, None, "Models (globs) that put reasoning into the text between `<think>` and `</think>`."),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::wire::Quirks;
+
+    #[test]
+    fn the_table_knows_every_quirk_and_its_default() {
+        let defaults = serde_json::to_value(Quirks::default()).unwrap();
+        let prefix = "providers.*.quirks.";
+        let in_table: BTreeSet<&str> = PROVIDER_KEYS
+            .iter()
+            .filter_map(|key| key.path.strip_prefix(prefix))
+            .map(|name| name.trim_end_matches(".*"))
+            .collect();
+        let in_type: BTreeSet<&str> = defaults.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(in_table, in_type);
+        for key in &PROVIDER_KEYS {
+            let Some(name) = key.path.strip_prefix(prefix) else { continue };
+            let (Some(text), Some(value)) = (key.default, defaults.get(name)) else { continue };
+            let written = match value {
+                serde_json::Value::String(word) => word.clone(),
+                serde_json::Value::Array(items) => {
+                    items.iter().filter_map(|i| i.as_str()).collect::<Vec<_>>().join(", ")
+                }
+                other => other.to_string(),
+            };
+            assert_eq!(written, text, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_a_quirk_is_one_that_the_type_reads() {
+        for key in &PROVIDER_KEYS {
+            let (Some(name), Kind::Choice(words)) = (key.path.strip_prefix("providers.*.quirks."), key.kind)
+            else {
+                continue;
+            };
+            for word in words {
+                let read = serde_json::from_value::<Quirks>(serde_json::json!({name: word}));
+                assert!(read.is_ok(), "{name}: {word}");
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! From a merged tree to the settings. Pure: the environment and secret files are parameters.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::problem::Problem;
+use super::reader::Reader;
+use super::rows::Rows;
+use super::secret::{self, Outside, Resolved, Secret};
+use super::settings::{CatalogSettings, Log, Provider, Server, Settings};
+use super::{aliases, effective, provider, validate};
+
+/// A configuration that holds.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the gateway runs by.
+    pub settings: Settings,
+    /// Things that work but should be known, one line each; no secret in them.
+    pub warnings: Vec<String>,
+    /// The configuration as it holds, defaults included, secrets masked.
+    pub effective: Value,
+    /// Where a value that is not a default came from: dotted path -> `file` or the name of a variable.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// Resolves a merged `tree`.
+///
+/// With `exact_providers` the providers are those of the tree; else also every shipped row one of whose usual variables
+/// is set. Errors: every problem at once, each with its path.
+pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Result<Loaded, Vec<Problem>> {
+    let mut problems = validate::check(tree);
+    let mut warnings = Vec::new();
+    let rows = match Rows::shipped() {
+        Ok(rows) => rows,
+        Err(problem) => return Err(vec![problem]),
+    };
+    let read = Reader::new(tree, "");
+    let wanted = wanted_providers(tree, exact_providers, &rows, outside);
+    let providers = providers(&wanted, outside, &mut problems, &mut warnings);
+    let settings = Settings {
+        server: server(&read),
+        ops_listen: read.text("ops.listen").unwrap_or_default(),
+        admin_key: admin_key(&read, outside, &mut problems, &mut warnings),
+        data_dir: PathBuf::from(read.text("data_dir").unwrap_or_default()),
+        strict: read.flag("strict"),
+        catalog: CatalogSettings {
+            file: read.text("catalog.file").map(PathBuf::from),
+            strict: read.flag("catalog.strict"),
+            auto: read.names("catalog.auto"),
+        },
+        log: Log {
+            json: read.text("log.format").as_deref() == Some("json"),
+            level: read.text("log.level").and_then(|word| word.parse().ok()).unwrap_or(tracing::Level::INFO),
+        },
+        credential_hints: credential_hints(&rows, &providers),
+        providers,
+        aliases: aliases::read(read.given("models"), &mut problems),
+    };
+    cross_checks(&settings, &rows, &mut problems, &mut warnings);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let effective = effective::render(tree, &settings, &wanted);
+    Ok(Loaded { settings, warnings, effective, origins: BTreeMap::new() })
+}
+
+fn server(read: &Reader<'_>) -> Server {
+    Server {
+        listen: read.text("server.listen").unwrap_or_default(),
+        workers: read.number("server.workers").and_then(|workers| usize::try_from(workers).ok()),
+        body_limit: read.number("server.body_limit").unwrap_or_default(),
+        keep_alive: read.duration("server.keep_alive"),
+        head_timeout: read.duration("server.head_timeout"),
+        body_timeout: read.duration("server.body_timeout"),
+        request_timeout: read.duration("server.request_timeout"),
+        ping_interval: read.duration("server.ping_interval"),
+        first_event_grace: read.duration("server.first_event_grace"),
+        drain_timeout: read.duration("server.drain_timeout"),
+        max_connections: read.count("server.max_connections"),
+    }
+}
+
+fn admin_key(
+    read: &Reader<'_>,
+    outside: &Outside<'_>,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Option<Secret> {
+    /// Shorter keys can be guessed.
+    const SAFE_LENGTH: usize = 16;
+    match secret::resolve(&read.text("admin_key")?, outside) {
+        Ok(Resolved::Value(key, warning)) => {
+            warnings.extend(warning.map(|warning| format!("admin_key: {warning}")));
+            if key.expose().len() < SAFE_LENGTH {
+                warnings.push(format!(
+                    "admin_key: is shorter than {SAFE_LENGTH} characters; choose a longer one"
+                ));
+            }
+            Some(key)
+        }
+        Ok(Resolved::NotSet(variable)) => {
+            warnings.push(format!(
+                "admin_key: {variable} is not set; a random key is used, see <data_dir>/admin.key"
+            ));
+            None
+        }
+        Err(message) => {
+            problems.push(Problem::new("admin_key", message));
+            None
+        }
+    }
+}
+
+/// A provider to build: its row, and whether the environment alone asked for it.
+pub struct Wanted {
+    /// The row, inheritance done.
+    pub row: Value,
+    detected: bool,
+}
+
+fn wanted_providers(
+    tree: &Value,
+    exact: bool,
+    rows: &Rows,
+    outside: &Outside<'_>,
+) -> BTreeMap<String, Wanted> {
+    let mut wanted = BTreeMap::new();
+    if !exact {
+        for (id, row) in &rows.providers {
+            if !provider::set_variables(row, outside).is_empty() {
+                wanted.insert(id.clone(), Wanted { row: row.clone(), detected: true });
+            }
+        }
+    }
+    if let Some(Value::Object(table)) = tree.get("providers") {
+        for (id, given) in table.iter().filter(|(_, given)| given.is_object() || given.is_null()) {
+            wanted.insert(id.clone(), Wanted { row: rows.inherit(id, given), detected: false });
+        }
+    }
+    wanted
+}
+
+fn providers(
+    wanted: &BTreeMap<String, Wanted>,
+    outside: &Outside<'_>,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> BTreeMap<String, Arc<Provider>> {
+    let mut providers = BTreeMap::new();
+    for (id, Wanted { row, detected }) in wanted {
+        let built = provider::build(id, row, outside);
+        warnings.extend(built.warnings);
+        match built.provider {
+            Ok(provider) => {
+                providers.insert(id.clone(), Arc::new(provider));
+            }
+            // Nobody asked for it by name: say so and go on without it.
+            Err(why) if *detected => {
+                warnings
+                    .extend(why.iter().map(|problem| {
+                        format!("{id} is left out although its credential is set: {problem}")
+                    }));
+            }
+            Err(why) => problems.extend(why),
+        }
+    }
+    providers
+}
+
+fn credential_hints(
+    rows: &Rows,
+    providers: &BTreeMap<String, Arc<Provider>>,
+) -> BTreeMap<String, Vec<String>> {
+    let mut hints = rows.credential_hints.clone();
+    for (id, row) in &rows.providers {
+        let read = Reader::new(row, "providers.*.");
+        let names = read.names("env").unwrap_or_default();
+        if !providers.contains_key(id) && !names.is_empty() {
+            hints.insert(read.text("catalog").unwrap_or_else(|| id.clone()), names);
+        }
+    }
+    for provider in
+        providers.values().filter(|provider| !provider.has_credential() && !provider.env.is_empty())
+    {
+        hints.insert(provider.catalog.to_string(), provider.env.clone());
+    }
+    hints
+}
+
+fn cross_checks(settings: &Settings, rows: &Rows, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+    if settings.server.listen == settings.ops_listen && !settings.ops_listen.ends_with(":0") {
+        problems.push(Problem::new(
+            "ops.listen",
+            "is the address of `server.listen`; the two listeners need one each",
+        ));
+    }
+    if settings.providers.is_empty() && problems.is_empty() {
+        warnings.push("no provider is configured; set OPENAI_API_KEY or another provider's variable, or add `providers`".into());
+    }
+    let shipped: Vec<&str> =
+        rows.providers.keys().chain(rows.credential_hints.keys()).map(String::as_str).collect();
+    aliases::check_providers(settings, &shipped, problems, warnings);
+}

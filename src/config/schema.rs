@@ -1,0 +1,166 @@
+//! The one table of configuration keys: path, kind, default, meaning.
+//!
+//! Validation, near-miss suggestions, defaults and the reference `docs/configuration.md` are all read from it, so that
+//! none can disagree. In a path `*` stands for a name of the operator's choice and `#` for a place in a list.
+
+use super::provider_keys::PROVIDER_KEYS;
+
+/// What values a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text that is not empty.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// A file or folder.
+    Path,
+    /// A whole number, bounds included.
+    Count(u64, u64),
+    /// `auto`, or a whole number, bounds included.
+    AutoCount(u64, u64),
+    /// A duration with its unit.
+    Duration,
+    /// A size with its unit; bounds in bytes, included.
+    Size(u64, u64),
+    /// `host:port`; port 0 asks the system for one.
+    Listen,
+    /// An http or https address without credentials, query or fragment.
+    Url,
+    /// `env:NAME`, `file:PATH` or a literal.
+    Secret,
+    /// A value of an HTTP header, masked like a secret: literal, `env:NAME` or `file:PATH`.
+    Header,
+    /// A value that fills a placeholder: literal or `env:NAME`.
+    Var,
+    /// How a credential travels: `bearer`, `none` or `header:NAME`.
+    Auth,
+    /// A wire format this build speaks.
+    Wire,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of texts; from the environment separated by commas.
+    Names,
+    /// Known, but not taken by this version; says why.
+    NotYet(&'static str),
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Dotted path, `*` for a free name, `#` for a list index.
+    pub path: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// The value when none is given, as it would be written; `None`: left out.
+    pub default: Option<&'static str>,
+    /// What it means, for the reference.
+    pub doc: &'static str,
+}
+
+/// A row of the table.
+pub(super) const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> Key {
+    Key { path, kind, default, doc }
+}
+
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+const LIMITS_IN_PROCESS: &str = "this version keeps limits and quotas in each process; take `redis` out";
+const SQLITE_ONLY: &str =
+    "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
+
+#[rustfmt::skip]
+const GENERAL_KEYS: [Key; 24] = [
+    key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
+    key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store and the spend journal."),
+    key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
+    key("database", Kind::NotYet(SQLITE_ONLY), None, "Reserved for a later version."),
+    key("redis", Kind::NotYet(LIMITS_IN_PROCESS), None, "Reserved for a later version."),
+    key("server.listen", Kind::Listen, Some("127.0.0.1:8080"), "Address of the public listener (/v1, /health). Port 0 asks the system for a free one."),
+    key("server.workers", Kind::AutoCount(1, 1024), Some("auto"), "Worker threads, one cell each. `auto`: one per core."),
+    key("server.body_limit", Kind::Size(KIB, GIB), Some("32MiB"), "Largest request body; a larger one is answered with 413."),
+    key("server.keep_alive", Kind::Duration, Some("75s"), "How long an idle client connection is kept."),
+    key("server.head_timeout", Kind::Duration, Some("10s"), "How long a client may take to send its request head."),
+    key("server.body_timeout", Kind::Duration, Some("30s"), "How long a client may take to send its request body."),
+    key("server.request_timeout", Kind::Duration, Some("600s"), "Deadline of a whole call, all attempts together. `x-gateway-timeout-ms` can only shorten it."),
+    key("server.ping_interval", Kind::Duration, Some("15s"), "Silence in a stream after which a `: ping` comment goes out."),
+    key("server.first_event_grace", Kind::Duration, Some("10s"), "How long a stream's response head is held back so that failover can still change the status."),
+    key("server.drain_timeout", Kind::Duration, Some("30s"), "How long running calls may go on after SIGTERM."),
+    key("server.max_connections", Kind::Count(1, 1_000_000), Some("25000"), "Client connections at most, per worker thread."),
+    key("ops.listen", Kind::Listen, Some("127.0.0.1:9090"), "Address of the ops listener (/metrics, /admin, /health)."),
+    key("catalog.file", Kind::Path, None, "A catalogue file that replaces the shipped one."),
+    key("catalog.strict", Kind::Bool, Some("false"), "Refuse model names that the catalogue does not know, instead of sending them on unpriced."),
+    key("catalog.auto", Kind::Names, None, "Canonical names that replace the catalogue's own pool for `model: auto`."),
+    key("log.format", Kind::Choice(&["json", "pretty"]), Some("json"), "One JSON object per line, or lines for human eyes."),
+    key("log.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"), "The least severe level that is logged."),
+    key("models.*.targets.#.model", Kind::Text, None, "An alias: a name of your own for targets, tried in order and by weight. `model` is `<provider>/<model>` or a canonical name."),
+    key("models.*.targets.#.weight", Kind::Count(1, 1000), Some("1"), "Share of the calls relative to the other targets."),
+];
+
+/// Every key, in the order of the reference.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    GENERAL_KEYS.iter().chain(PROVIDER_KEYS.iter())
+}
+
+/// What a path means to the table.
+#[derive(Clone, Copy, Debug)]
+pub enum Node {
+    /// A key with a value.
+    Leaf(&'static Key),
+    /// A table with further keys below.
+    Section,
+    /// A list with further keys below each element.
+    List,
+    /// Nothing that is known.
+    Unknown,
+}
+
+/// Looks a concrete path up, e.g. `["providers", "my-vllm", "base_url"]`.
+pub fn node(path: &[String]) -> Node {
+    let mut found = Node::Unknown;
+    for key in keys() {
+        let mut pattern = key.path.split('.');
+        if !path.iter().all(|segment| pattern.next().is_some_and(|p| fits(p, segment))) {
+            continue;
+        }
+        match pattern.next() {
+            None => return Node::Leaf(key),
+            Some("#") => found = Node::List,
+            Some(_) => found = Node::Section,
+        }
+    }
+    found
+}
+
+/// The key of this exact pattern, e.g. `providers.*.base_url`.
+pub fn find(pattern: &str) -> Option<&'static Key> {
+    keys().find(|key| key.path == pattern)
+}
+
+/// The fixed names that may stand below a concrete path.
+pub fn names_below(path: &[String]) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for key in keys() {
+        let mut pattern = key.path.split('.');
+        if path.iter().all(|segment| pattern.next().is_some_and(|p| fits(p, segment)))
+            && let Some(next) = pattern.next()
+            && !matches!(next, "*" | "#")
+            && !names.contains(&next)
+        {
+            names.push(next);
+        }
+    }
+    names
+}
+
+fn fits(pattern: &str, segment: &str) -> bool {
+    match pattern {
+        "*" => true,
+        "#" => segment.bytes().all(|b| b.is_ascii_digit()),
+        _ => pattern == segment,
+    }
+}
