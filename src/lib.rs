@@ -11,4 +11,5 @@ pub mod policy;
 pub mod receipt;
 pub mod rfc3339;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
