@@ -2,11 +2,13 @@
 
 pub mod actors;
 pub mod catalog;
+pub mod cell;
 pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod error;
+pub mod gateway;
 pub mod http;
 pub mod json;
 pub mod money;
@@ -14,5 +16,6 @@ pub mod policy;
 pub mod receipt;
 pub mod rfc3339;
 pub mod store;
+pub mod telemetry;
 pub mod upstream;
 pub mod wire;

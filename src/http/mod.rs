@@ -7,6 +7,7 @@ pub mod door;
 pub mod front;
 pub mod models;
 pub mod ops;
+pub mod readiness;
 pub mod reply;
 pub mod routes;
 mod stream;

@@ -1,0 +1,63 @@
+//! Logs: how the process tells its operator what happens.
+//!
+//! Why stderr, straight from the thread that logs: one short write per line costs less than waking another
+//! thread for it, and nothing is lost when the process dies. Stdout belongs to the commands.
+//!
+//! Invariants: no line holds a secret. Secrets are values of [`Secret`](crate::config::Secret), which prints a
+//! mask; headers and bodies are never logged by this crate, and the libraries that might log them are kept at
+//! `warn`, whatever the level asked for.
+
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IsTerminal};
+use std::panic;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, error};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use crate::config::Log;
+use json::JsonLine;
+
+/// Starts logging to stderr, panics included. To be called once, before anything is logged.
+///
+/// # Errors
+/// Logging was already started in this process.
+pub fn init(log: &Log) -> Result<(), String> {
+    subscriber(log, io::stderr, io::stderr().is_terminal())
+        .try_init()
+        .map_err(|_| "logging was already started in this process".to_owned())?;
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text =
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        error!(place, "panic: {text}");
+    }));
+    Ok(())
+}
+
+/// What [`init`] installs, towards any writer.
+fn subscriber<W>(log: &Log, writer: W, colours: bool) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let level = LevelFilter::from_level(log.level);
+    let libraries = level.min(LevelFilter::WARN);
+    let filter = Targets::new().with_target("llm_gateway", level).with_default(libraries);
+    let layer = fmt::layer().with_writer(writer);
+    if log.json {
+        let layer = layer.fmt_fields(JsonFields::new()).event_format(JsonLine);
+        Box::new(Registry::default().with(layer.with_filter(filter)))
+    } else {
+        Box::new(Registry::default().with(layer.with_ansi(colours).with_filter(filter)))
+    }
+}
