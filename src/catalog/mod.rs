@@ -1,10 +1,12 @@
 //! The catalogue: which models exist, who offers them, what they can do and what they cost. Data, not code.
 
 mod cost;
+mod file;
 mod lookup;
 mod model;
 mod price;
 
+pub use file::Problem;
 pub use lookup::Catalog;
 pub use model::{Capabilities, Capability, Model, Offer};
 pub use price::{Price, Rates, ServiceTier, SizeTier, TierPrice};

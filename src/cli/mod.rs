@@ -2,3 +2,5 @@
 
 pub mod check;
 pub mod keys;
+pub mod out;
+pub mod serve;

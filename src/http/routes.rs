@@ -3,7 +3,7 @@
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{chat, door, models, ops, reply};
+use super::{chat, door, models, reply};
 use crate::error::Error;
 
 /// Registers the public routes.
@@ -12,7 +12,6 @@ pub fn public(config: &mut ServiceConfig) {
         .service(web::resource(chat::ROUTE).post(chat::completions).default_service(web::to(post_only)))
         .service(web::resource(models::LIST).get(models::list).default_service(web::to(get_only)))
         .service(web::resource(models::ONE).get(models::one).default_service(web::to(get_only)))
-        .configure(ops::health)
         .default_service(web::to(not_found));
 }
 

@@ -138,7 +138,7 @@ fn head(client: &Client, url: &Uri, provider: &Provider, stream: bool) -> Result
     for (name, value) in &provider.headers {
         let field = format!("headers.{name}");
         let name = HeaderName::try_from(name.as_str()).map_err(|_| bad(&field))?;
-        let value = HeaderValue::from_str(value).map_err(|_| bad(&field))?;
+        let value = HeaderValue::from_str(value.expose()).map_err(|_| bad(&field))?;
         request = request.insert_header((name, value));
     }
     if let Some(key) = &provider.api_key {

@@ -1,0 +1,110 @@
+//! `llm-gateway serve`: the real thing, until a signal ends it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use actix_rt::System;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{check, out};
+use crate::catalog::Catalog;
+use crate::config::{self, Loaded, Problem, Settings};
+use crate::gateway::{Gateway, StartError};
+use crate::telemetry;
+
+/// Exit code when the gateway could not start, or could not settle everything at its end.
+const EXIT_FAILED: u8 = 1;
+
+/// Loads configuration and catalogue.
+///
+/// # Errors
+/// Every problem, with its path.
+pub fn load(file: Option<&Path>) -> Result<(Loaded, Arc<Catalog>), Vec<Problem>> {
+    let loaded = config::load(file)?;
+    let catalog = load_catalog(&loaded.settings)?;
+    let problems = config::check_aliases(&loaded.settings, &|name| catalog.model(name).is_some());
+    if problems.is_empty() { Ok((loaded, Arc::new(catalog))) } else { Err(problems) }
+}
+
+/// The configured catalogue, or the shipped one.
+fn load_catalog(settings: &Settings) -> Result<Catalog, Vec<Problem>> {
+    let at = |path: String, message: String| Problem { path: format!("catalog.file{path}"), message };
+    let Some(file) = &settings.catalog.file else {
+        return Catalog::embedded().map_err(|problems| {
+            problems.into_iter().map(|problem| at(format!(":{}", problem.path), problem.message)).collect()
+        });
+    };
+    let bytes = std::fs::read(file)
+        .map_err(|error| vec![at(String::new(), format!("{} cannot be read: {error}", file.display()))])?;
+    Catalog::parse(&bytes)
+        .map_err(|problems| problems.into_iter().map(|p| at(format!(":{}", p.path), p.message)).collect())
+}
+
+/// Runs until SIGINT or SIGTERM; gives the exit code.
+pub fn run(file: Option<&Path>) -> u8 {
+    let (loaded, catalog) = match load(file) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            out::err(&check::problems(&problems));
+            return check::EXIT_PROBLEMS;
+        }
+    };
+    if let Err(error) = telemetry::init(&loaded.settings.log) {
+        out::err(&format!("error: logs: {error}\n"));
+        return EXIT_FAILED;
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    match System::new().block_on(serve(&loaded.settings, catalog)) {
+        Ok(0) => 0,
+        Ok(unsettled) => {
+            tracing::error!(unsettled, "receipts could not be settled");
+            EXIT_FAILED
+        }
+        Err(error) => {
+            out::err(&format!("error: {error}\n"));
+            EXIT_FAILED
+        }
+    }
+}
+
+/// Starts, waits, stops; gives the number of receipts that were not settled.
+async fn serve(settings: &Settings, catalog: Arc<Catalog>) -> Result<u64, StartError> {
+    let mut ended = Ended::new()?;
+    let gateway = Gateway::start(settings, catalog).await?;
+    if let Some(path) = gateway.admin_key_file() {
+        tracing::info!(path = %path.display(), "the admin key is in this file");
+    }
+    tracing::info!(listen = %gateway.public_addr(), ops = %gateway.ops_addr(), "ready");
+    let signal = ended.wait().await;
+    tracing::info!(signal, "stopping: running calls are finished first");
+    let unsettled = gateway.stop().await;
+    tracing::info!("stopped");
+    Ok(unsettled)
+}
+
+/// The signals that end a process.
+pub struct Ended {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Ended {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the system gives no signal handlers.
+    pub fn new() -> Result<Self, StartError> {
+        let listen = |kind| signal(kind).map_err(|error| StartError(format!("signals: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for one; gives its name.
+    pub async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The composition root: builds everything from the settings, in order, and takes it down in order.
+//!
+//! Start: folder, store, keys, metrics, billing, listeners. Stop: refuse new calls, let running ones finish,
+//! tell those that cannot, hand over and settle every receipt, close.
+
+mod admin_key;
+mod listeners;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::Addr;
+use actix_web::dev::ServerHandle;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::actors::billing::{Billing, Flush, Pace};
+use crate::actors::gauges::Gauges;
+use crate::actors::messages::Drain;
+use crate::actors::metrics::Metrics;
+use crate::actors::supervisor::Supervisor;
+use crate::catalog::Catalog;
+use crate::cell::Shared;
+use crate::config::{Provider, Secret, Settings};
+use crate::http::admin::Admin;
+use crate::http::front::Limits;
+use crate::http::readiness::{Readiness, Stage};
+use crate::policy::route::{Router, Upstream};
+use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
+use crate::upstream::{Link, tls_config};
+
+/// How long Billing gets to settle at the end.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long cut streams get to send their last event.
+const LAST_EVENT: Duration = Duration::from_millis(500);
+
+/// Why the gateway cannot start: one clear line.
+#[derive(Debug)]
+pub struct StartError(pub String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running gateway.
+pub struct Gateway {
+    public: SocketAddr,
+    ops: SocketAddr,
+    servers: Vec<ServerHandle>,
+    billing: Addr<Billing>,
+    supervisors: Arc<Mutex<Vec<Addr<Supervisor>>>>,
+    readiness: Arc<Readiness>,
+    gauges: Gauges,
+    cut: watch::Sender<bool>,
+    store: SqliteStore,
+    admin_key: Secret,
+    admin_key_file: Option<PathBuf>,
+    drain_timeout: Duration,
+    polling: tokio::task::JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Starts a gateway. Must run inside an actix system.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, a port that is taken, a provider row that HTTP cannot carry.
+    pub async fn start(settings: &Settings, catalog: Arc<Catalog>) -> Result<Self, StartError> {
+        std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
+            let folder = settings.data_dir.display();
+            StartError(format!("data_dir {folder} cannot be made: {error}. Choose another or mend its rights."))
+        })?;
+        let store = SqliteStore::open(&settings.data_dir).await.map_err(|error| StartError(error.to_string()))?;
+        let (admin_key, admin_key_file) = admin_key::settle(settings)?;
+        let keys = Arc::new(KeyTable::new());
+        keys.refresh(&store).await.map_err(|error| StartError(format!("the keys cannot be read: {error}")))?;
+        let gauges = Gauges::default();
+        let readiness = Arc::new(Readiness::new(gauges.clone()));
+        let metrics =
+            Metrics::launch(gauges.clone()).map_err(|error| StartError(format!("metrics: {error}")))?;
+        let billing = Billing::launch(
+            Arc::new(Arc::new(store.clone()) as Arc<dyn Store>),
+            metrics.clone().recipient(),
+            gauges.clone(),
+            Pace::default(),
+        );
+        let (cut, when_cut) = watch::channel(false);
+        let shared = Shared {
+            router: Arc::new(router(settings, catalog)),
+            providers: settings.providers.values().cloned().collect(),
+            tls: tls_config().map_err(|error| StartError(format!("TLS: {error}")))?,
+            keys: Arc::clone(&keys),
+            billing: billing.clone().recipient(),
+            gauges: gauges.clone(),
+            readiness: Arc::clone(&readiness),
+            cut: when_cut,
+            limits: Limits::of(settings),
+            supervisors: Arc::default(),
+        };
+        check_links(&shared)?;
+        let supervisors = Arc::clone(&shared.supervisors);
+        let admin = Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key)
+            .map_err(|error| StartError(error.to_string()))?;
+        let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
+        let public = listeners::public(settings, shared)?;
+        let polled = store.clone();
+        let polling = tokio::task::spawn_local(async move { keys.poll(&polled as &dyn Store, POLL_INTERVAL).await });
+        readiness.advance(Stage::Ready);
+        Ok(Self {
+            public: public.address,
+            ops: ops.address,
+            servers: vec![public.handle, ops.handle],
+            billing,
+            supervisors,
+            readiness,
+            gauges,
+            cut,
+            store,
+            admin_key,
+            admin_key_file,
+            drain_timeout: settings.server.drain_timeout,
+            polling,
+        })
+    }
+
+    /// Where clients come in.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where operators look.
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.ops
+    }
+
+    /// Keys and ledger.
+    pub fn store(&self) -> &SqliteStore {
+        &self.store
+    }
+
+    /// The admin key.
+    pub fn admin_key(&self) -> &Secret {
+        &self.admin_key
+    }
+
+    /// Where the admin key was written, if it was made here.
+    pub fn admin_key_file(&self) -> Option<&PathBuf> {
+        self.admin_key_file.as_ref()
+    }
+
+    /// Stops in order; returns the number of receipts that could not be settled, zero at best.
+    pub async fn stop(self) -> u64 {
+        self.readiness.advance(Stage::Draining);
+        self.wait_for_calls(self.drain_timeout).await;
+        if self.gauges.in_flight.get() > 0 {
+            tracing::warn!(calls = self.gauges.in_flight.get(), "the drain deadline is over; cutting what still runs");
+        }
+        let _ = self.cut.send(true);
+        self.wait_for_calls(LAST_EVENT).await;
+        let supervisors =
+            std::mem::take(&mut *self.supervisors.lock().unwrap_or_else(PoisonError::into_inner));
+        for supervisor in supervisors {
+            let _ = tokio::time::timeout(SETTLE_DEADLINE, supervisor.send(Drain)).await;
+        }
+        let unsettled = self.billing.send(Flush { deadline: SETTLE_DEADLINE }).await.unwrap_or(u64::MAX);
+        for server in &self.servers {
+            server.stop(true).await;
+        }
+        self.polling.abort();
+        self.store.close().await;
+        unsettled
+    }
+
+    /// Waits until no call is in flight, at most this long.
+    async fn wait_for_calls(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.gauges.in_flight.get() > 0 && Instant::now() < deadline {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// The routing table of these settings.
+fn router(settings: &Settings, catalog: Arc<Catalog>) -> Router {
+    let upstream = |provider: &Arc<Provider>| Upstream {
+        id: Arc::clone(&provider.id),
+        catalog: Arc::clone(&provider.catalog),
+        credentialed: provider.has_credential(),
+        env: provider.env.clone(),
+    };
+    let alias = |alias: &crate::config::Alias| {
+        alias.targets.iter().map(|target| (target.model.clone(), target.weight)).collect()
+    };
+    Router::new(
+        catalog,
+        settings.providers.values().map(upstream).collect(),
+        settings.aliases.iter().map(|(name, targets)| (name.clone(), alias(targets))).collect(),
+        settings.catalog.auto.clone(),
+        settings.credential_hints.clone(),
+        settings.catalog.strict,
+    )
+}
+
+/// Every provider row must make a client, before any listener opens.
+fn check_links(shared: &Shared) -> Result<(), StartError> {
+    for provider in &shared.providers {
+        Link::new(Arc::clone(provider), &shared.tls).map_err(|error| StartError(error.to_string()))?;
+        if !provider.has_credential() {
+            let names = provider.env.join(" or ");
+            tracing::warn!(provider = %provider.id, "no credential: its models are not reachable until {names} is set");
+        }
+    }
+    Ok(())
+}
