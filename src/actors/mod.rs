@@ -1,5 +1,6 @@
 //! The actors, and what they share: process-wide gauges and each cell's outbox to Billing.
 
+pub mod billing;
 pub mod gauges;
 pub mod metrics;
 pub mod outbox;
