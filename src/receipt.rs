@@ -68,6 +68,9 @@ pub struct Receipt {
     pub upstream_model: Arc<str>,
     /// HTTP status the upstream answered, 0 when no head arrived.
     pub status: u16,
+    /// False when no connection was made, so that nothing can have been charged: such an attempt is counted in
+    /// metrics and is no row of the ledger.
+    pub reached: bool,
     /// How it ended.
     pub outcome: Outcome,
     /// Metric label of the error, `None` for a completed attempt.
@@ -95,7 +98,7 @@ pub struct Receipt {
 impl Receipt {
     /// True when the attempt may have cost money and nobody can tell how much.
     pub fn is_unpriced(&self) -> bool {
-        self.cost.is_none() && (self.usage.is_some() || (200..300).contains(&self.status))
+        self.reached && self.cost.is_none() && (self.usage.is_some() || (200..300).contains(&self.status))
     }
 }
 

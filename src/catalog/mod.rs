@@ -1,7 +1,10 @@
 //! The catalogue: which models exist, who offers them, what they can do and what they cost. Data, not code.
 
+mod cost;
+mod lookup;
 mod model;
 mod price;
 
+pub use lookup::Catalog;
 pub use model::{Capabilities, Capability, Model, Offer};
 pub use price::{Price, Rates, ServiceTier, SizeTier, TierPrice};

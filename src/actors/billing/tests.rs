@@ -97,6 +97,7 @@ async fn a_receipt_without_usage_is_completed_settled_and_measured() {
         let receipt = receipts.first().unwrap();
         let usage = receipt.usage.unwrap();
         assert_eq!((usage.prompt, usage.completion, receipt.estimated), (6, 2, true));
+        assert_eq!(receipt.cost.unwrap().units(), 6 + 2 * 2);
         assert!(receipt.unmetered.is_none());
     }
 }
@@ -115,6 +116,16 @@ async fn an_attempt_that_the_upstream_refused_is_not_estimated() {
     assert_eq!(run.flush(LONG).await, 0);
     let booked = run.ledger.booked.lock().unwrap().first().unwrap().clone();
     assert_eq!((booked.usage, booked.estimated, booked.cost), (None, false, None));
+}
+
+#[actix::test]
+async fn an_attempt_without_a_connection_is_measured_and_not_booked() {
+    let mut run = Run::new(Fake::default());
+    run.send(vec![Receipt { reached: false, ..receipt(1) }, receipt(2)]).await;
+    assert_eq!(run.flush(LONG).await, 0);
+    assert_eq!(run.booked(), [2]);
+    assert_eq!(run.measured.recv().await.unwrap().receipts.len(), 2);
+    assert_eq!(run.billing.send(Snapshot).await.unwrap().all.attempts, 1);
 }
 
 #[actix::test]
@@ -145,7 +156,7 @@ async fn sums_are_kept_by_key_model_and_provider_and_stay_bounded() {
     let failed = Receipt { outcome: Outcome::Failed, usage: None, cost: None, ..receipt(2) };
     run.send(vec![receipt(1), failed]).await;
     let totals = run.billing.send(Snapshot).await.unwrap();
-    let expected = Total { attempts: 2, failed: 1, prompt: 10, completion: 5, cost_units: 0, unpriced: 2 };
+    let expected = Total { attempts: 2, failed: 1, prompt: 10, completion: 5, cost_units: 20, unpriced: 1 };
     assert_eq!(totals.all, expected);
     assert_eq!(totals.by_key.get("key_1"), Some(&expected));
     assert_eq!(totals.by_provider.get("p"), Some(&expected));
@@ -173,6 +184,7 @@ async fn receipts_travel_from_an_outbox_to_a_real_store() {
     assert_eq!(billing.send(Flush { deadline: LONG }).await.unwrap(), 0);
     let page = store.requests(&RequestFilter::default(), None, 1_000).await.unwrap();
     assert_eq!(page.data.len(), 200);
+    assert!(page.data.iter().all(|row| row.cost.map(crate::money::Usd::units) == Some(20)), "{page:?}");
     let text = metrics.send(Scrape).await.unwrap().unwrap();
     assert!(
         text.contains(r#"llm_gateway_tokens_total{kind="completion",model="m",provider="p"} 1000"#),
