@@ -98,7 +98,7 @@ pub struct Receipt {
 impl Receipt {
     /// True when the attempt may have cost money and nobody can tell how much.
     pub fn is_unpriced(&self) -> bool {
-        self.cost.is_none() && (self.usage.is_some() || (200..300).contains(&self.status))
+        self.reached && self.cost.is_none() && (self.usage.is_some() || (200..300).contains(&self.status))
     }
 }
 

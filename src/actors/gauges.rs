@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use tokio::sync::watch;
 
-/// Receipts that Billing holds at most before outboxes keep theirs. A process holds about twice this in the worst
-/// case: one receipt is some 600 bytes.
+/// Receipts that Billing holds before outboxes keep theirs. One is 416 bytes and the text it refers to: some
+/// 60 MB in all.
 pub const UNSETTLED_MAX: u64 = 100_000;
 
 /// The process's gauges. Cloning shares them.

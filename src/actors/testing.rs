@@ -27,6 +27,7 @@ pub fn receipt(attempt: u16) -> Receipt {
         known_model: true,
         upstream_model: Arc::from("m-1"),
         status: 200,
+        reached: true,
         outcome: Outcome::Completed,
         error: None,
         stream: false,

@@ -66,6 +66,7 @@ pub fn receipt(time_ms: i64) -> Receipt {
         known_model: true,
         upstream_model: "gpt-5-mini-2025".into(),
         status: 200,
+        reached: true,
         outcome: Outcome::Completed,
         error: None,
         stream: false,

@@ -88,9 +88,11 @@ impl Handler<Arc<Batch>> for Billing {
 
     fn handle(&mut self, batch: Arc<Batch>, ctx: &mut Self::Context) {
         let batch = completed(batch);
-        self.gauges.unsettled.add(batch.receipts.len());
-        batch.receipts.iter().for_each(|receipt| self.totals.add(receipt));
-        self.settlement.take(&batch.receipts);
+        // An attempt that found no connection is a number for Metrics and no row of the ledger.
+        let reached = || batch.receipts.iter().filter(|receipt| receipt.reached);
+        self.gauges.unsettled.add(reached().count());
+        reached().for_each(|receipt| self.totals.add(receipt));
+        self.settlement.take(reached());
         self.measure(batch);
         self.settlement.arrange(&ctx.address());
     }

@@ -92,8 +92,8 @@ impl Settlement {
     }
 
     /// Queues receipts. The queue is bounded by whoever sends: see `Unsettled::is_full`.
-    pub(super) fn take(&mut self, receipts: &[Receipt]) {
-        self.pending.extend(receipts.iter().cloned());
+    pub(super) fn take<'a>(&mut self, receipts: impl Iterator<Item = &'a Receipt>) {
+        self.pending.extend(receipts.cloned());
     }
 
     /// Sees to it that what is queued will be settled.

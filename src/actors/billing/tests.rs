@@ -119,6 +119,16 @@ async fn an_attempt_that_the_upstream_refused_is_not_estimated() {
 }
 
 #[actix::test]
+async fn an_attempt_without_a_connection_is_measured_and_not_booked() {
+    let mut run = Run::new(Fake::default());
+    run.send(vec![Receipt { reached: false, ..receipt(1) }, receipt(2)]).await;
+    assert_eq!(run.flush(LONG).await, 0);
+    assert_eq!(run.booked(), [2]);
+    assert_eq!(run.measured.recv().await.unwrap().receipts.len(), 2);
+    assert_eq!(run.billing.send(Snapshot).await.unwrap().all.attempts, 1);
+}
+
+#[actix::test]
 async fn a_store_that_fails_hangs_or_panics_gets_everything_in_the_end_once_and_in_order() {
     let script = [Answer::Fail, Answer::Hang, Answer::Fail, Answer::Panic, Answer::Fail];
     let run = Run::new(Fake { script: Mutex::new(VecDeque::from(script)), ..Fake::default() });

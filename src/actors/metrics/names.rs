@@ -132,7 +132,7 @@ impl Metric {
             Self::InFlight => gauge("llm_gateway_in_flight_requests", &[],
                 "Client calls being served now."),
             Self::Attempts => counter("llm_gateway_attempts_total", &["provider", "model", "outcome", "error"],
-                "Attempts that reached an upstream; outcome is completed, failed or cancelled."),
+                "Attempts at an upstream, also where no connection was made; outcome is completed, failed or cancelled."),
             Self::UpstreamDuration => histogram("llm_gateway_upstream_duration_seconds", &["provider", "outcome"], DURATION,
                 "From sending to the end of an attempt."),
             Self::TimeToFirstToken => histogram("llm_gateway_time_to_first_token_seconds", &["provider"], FIRST_TOKEN,

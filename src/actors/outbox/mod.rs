@@ -5,7 +5,8 @@
 //!
 //! Invariants: a receipt is never dropped here. While Billing's mailbox is full, or Billing holds
 //! [`UNSETTLED_MAX`](crate::actors::gauges::UNSETTLED_MAX) receipts, they are kept and tried again; at
-//! [`RECEIPTS_MAX`] the outbox [is full](Outbox::is_full) and the gateway must shed new calls. Call records feed
+//! [`RECEIPTS_MAX`], or [`TEXT_MAX`] of text yet to be counted, the outbox [is full](Outbox::is_full) and the
+//! gateway must shed new calls. Call records feed
 //! metrics only: beyond [`CALLS_MAX`] they are counted as lost and logged. Receipts that are still here when the
 //! outbox is dropped are logged at error level.
 
@@ -29,6 +30,10 @@ use crate::receipt::{Batch, CallRecord, Receipt};
 pub const BATCH: usize = 64;
 /// Receipts or call records in one batch at most, when many have waited.
 const BATCH_MAX: usize = 1_024;
+/// Bytes of uncounted text in one batch at most, one receipt's excepted: bounds what a full mailbox holds.
+const BATCH_TEXT_MAX: usize = 4 << 20;
+/// Bytes of uncounted text kept at most before the gateway sheds.
+pub const TEXT_MAX: usize = 64 << 20;
 /// How long the first of a batch waits for others.
 const LINGER: Duration = Duration::from_millis(50);
 /// Receipts kept at most before the gateway sheds. Calls in flight may still add theirs above it.
@@ -50,6 +55,8 @@ pub struct Outbox {
 #[derive(Default)]
 struct Held {
     receipts: VecDeque<Receipt>,
+    /// Bytes of text in these receipts that Billing is to count.
+    text: usize,
     calls: VecDeque<CallRecord>,
 }
 
@@ -68,7 +75,10 @@ impl Outbox {
 
     /// Takes the receipt of an attempt that ended.
     pub fn receipt(self: &Rc<Self>, receipt: Receipt) {
-        self.held.borrow_mut().receipts.push_back(receipt);
+        let mut held = self.held.borrow_mut();
+        held.text += text_len(&receipt);
+        held.receipts.push_back(receipt);
+        drop(held);
         self.gathered();
     }
 
@@ -86,9 +96,10 @@ impl Outbox {
         self.gathered();
     }
 
-    /// True when so many receipts wait that new calls must be shed.
+    /// True when so much waits that new calls must be shed.
     pub fn is_full(&self) -> bool {
-        self.held.borrow().receipts.len() >= RECEIPTS_MAX
+        let held = self.held.borrow();
+        held.receipts.len() >= RECEIPTS_MAX || held.text >= TEXT_MAX
     }
 
     /// Receipts and call records that wait.
@@ -160,21 +171,36 @@ impl Outbox {
     /// The next batch, without receipts unless wanted; `None` when there is none.
     fn take(&self, with_receipts: bool) -> Option<Batch> {
         let mut held = self.held.borrow_mut();
-        let receipts = if with_receipts { held.receipts.len().min(BATCH_MAX) } else { 0 };
+        let mut text = 0;
+        let fits = |receipt: &&Receipt| {
+            let first = text == 0;
+            text += text_len(receipt);
+            first || text <= BATCH_TEXT_MAX
+        };
+        let receipts_max = if with_receipts { BATCH_MAX } else { 0 };
+        let receipts = held.receipts.iter().take(receipts_max).take_while(fits).count();
         let calls = held.calls.len().min(BATCH_MAX);
-        (receipts + calls > 0).then(|| Batch {
+        let batch = Batch {
             receipts: held.receipts.drain(..receipts).collect(),
             calls: held.calls.drain(..calls).collect(),
-        })
+        };
+        held.text -= batch.receipts.iter().map(text_len).sum::<usize>();
+        (receipts + calls > 0).then_some(batch)
     }
 
     /// Puts a refused batch back to the front.
     fn put_back(&self, batch: Arc<Batch>) {
         let Batch { receipts, calls } = Arc::unwrap_or_clone(batch);
         let mut held = self.held.borrow_mut();
+        held.text += receipts.iter().map(text_len).sum::<usize>();
         receipts.into_iter().rev().for_each(|receipt| held.receipts.push_front(receipt));
         calls.into_iter().rev().for_each(|call| held.calls.push_front(call));
     }
+}
+
+/// Bytes of text that the receipt carries to be counted.
+fn text_len(receipt: &Receipt) -> usize {
+    receipt.unmetered.as_ref().map_or(0, |text| text.request.len() + text.delivered.len())
 }
 
 /// A batch on its way that returns to the outbox unless acknowledged.

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::actors::gauges::UNSETTLED_MAX;
 use crate::actors::testing::{Recorder, call, receipt};
+use crate::receipt::Unmetered;
 
 fn fill(outbox: &Rc<Outbox>, attempts: RangeInclusive<u16>) {
     attempts.for_each(|attempt| outbox.receipt(receipt(attempt)));
@@ -69,6 +70,26 @@ async fn an_outbox_with_too_many_receipts_says_so() {
     assert!(!outbox.is_full());
     outbox.receipt(receipt(1));
     assert!(outbox.is_full());
+}
+
+#[actix::test]
+async fn text_that_is_yet_to_be_counted_is_bounded_in_all_and_per_batch() {
+    let (billing, mut batches) = Recorder::narrow();
+    let unsettled = Unsettled::default();
+    unsettled.add(UNSETTLED_MAX as usize);
+    let outbox = Outbox::new(billing, unsettled.clone());
+    let request = bytes::Bytes::from(vec![b' '; 3 << 20]);
+    let unmetered = Unmetered { request, ..Unmetered::default() };
+    for attempt in 1..=22 {
+        assert!(!outbox.is_full());
+        outbox.receipt(Receipt { unmetered: Some(unmetered.clone()), ..receipt(attempt) });
+    }
+    assert!(outbox.is_full(), "22 times 3 MiB");
+    unsettled.sub(1);
+    for attempt in 1..=22 {
+        assert_eq!(next(&mut batches).await, [attempt], "two are over 4 MiB");
+    }
+    assert!(!outbox.is_full() && outbox.is_empty());
 }
 
 #[actix::test]
