@@ -49,16 +49,18 @@ impl Shared {
     /// Starts a cell on this thread.
     pub fn start_cell(&self) -> Data<Front> {
         let outbox = Outbox::new(self.billing.clone(), self.gauges.unsettled.clone());
-        let links = self.providers.iter().filter_map(|provider| match Link::new(Arc::clone(provider), &self.tls) {
-            Ok(link) => Some(link),
-            Err(error) => {
-                // Checked at start already; a row that cannot be used takes no request.
-                tracing::error!(%error, "provider left out");
-                None
-            }
-        });
+        let links =
+            self.providers.iter().filter_map(|provider| match Link::new(Arc::clone(provider), &self.tls) {
+                Ok(link) => Some(link),
+                Err(error) => {
+                    // Checked at start already; a row that cannot be used takes no request.
+                    tracing::error!(%error, "provider left out");
+                    None
+                }
+            });
         let supervisor =
-            Supervisor::new(Arc::clone(&self.router), links.collect(), Rc::clone(&outbox), door::now_ms).start();
+            Supervisor::new(Arc::clone(&self.router), links.collect(), Rc::clone(&outbox), door::now_ms)
+                .start();
         self.supervisors.lock().unwrap_or_else(PoisonError::into_inner).push(supervisor.clone());
         Data::new(Front {
             supervisor,

@@ -171,7 +171,9 @@ impl Dispatch {
                 }
                 // The exchange ended without a word: it panicked.
                 None => {
-                    if let Some(step) = self.failed(Failure { error: Error::Internal, status: 0, latency_ms: 0 }) {
+                    if let Some(step) =
+                        self.failed(Failure { error: Error::Internal, status: 0, latency_ms: 0 })
+                    {
                         return Some(step);
                     }
                 }
@@ -221,7 +223,8 @@ impl Dispatch {
             latency_ms,
         });
         let may_go_on = class.failover || matches!(error, Error::Internal);
-        if self.content_sent || !may_go_on || self.targets.is_empty() || Instant::now() >= self.order.deadline {
+        if self.content_sent || !may_go_on || self.targets.is_empty() || Instant::now() >= self.order.deadline
+        {
             return Some(self.end(Step::Failed(error)));
         }
         self.last = Some(error);
@@ -234,8 +237,13 @@ impl Dispatch {
         while let Some((target, provider, address)) = self.targets.pop_front() {
             self.describe(&target);
             let strict = self.order.strict;
-            let encoded =
-                openai::encode_request(&self.order.body, &self.order.request, &target.upstream, &provider.quirks, strict);
+            let encoded = openai::encode_request(
+                &self.order.body,
+                &self.order.request,
+                &target.upstream,
+                &provider.quirks,
+                strict,
+            );
             let encoded = match encoded {
                 Ok(encoded) => encoded,
                 Err(error) => {

@@ -59,7 +59,11 @@ fn main() -> ExitCode {
 
 fn run_check(file: Option<&Path>) -> u8 {
     let (text, code) = check::render(&serve::load(file).map(|(loaded, _)| loaded));
-    if code == 0 { out::out(&text) } else { out::err(&text) }
+    if code == 0 {
+        out::out(&text)
+    } else {
+        out::err(&text)
+    }
     code
 }
 

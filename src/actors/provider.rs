@@ -56,7 +56,8 @@ impl Handler<Execute> for Provider {
     fn handle(&mut self, Execute(attempt): Execute, ctx: &mut Context<Self>) -> Result<(), Error> {
         let provider = &self.factory.link.provider;
         if self.in_flight >= provider.max_in_flight {
-            let message = format!("{} is at its limit of {} requests here.", provider.id, provider.max_in_flight);
+            let message =
+                format!("{} is at its limit of {} requests here.", provider.id, provider.max_in_flight);
             return Err(Error::Overloaded { message, retry_after: BUSY_RETRY });
         }
         self.in_flight += 1;

@@ -5,7 +5,12 @@ use crate::money::Usd;
 impl ServiceTier {
     /// x
     pub fn parse(word: &str) -> Option<Self> {
-        match word { "flex" => Some(Self::Flex), "priority" => Some(Self::Priority), "batch" => Some(Self::Batch), _ => None }
+        match word {
+            "flex" => Some(Self::Flex),
+            "priority" => Some(Self::Priority),
+            "batch" => Some(Self::Batch),
+            _ => None,
+        }
     }
 }
 impl Price {

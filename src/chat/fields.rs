@@ -101,7 +101,9 @@ pub fn check(field: &Field, value: &str) -> Result<(), Error> {
     let (fits, wanted) = match field.kind {
         Kind::Text => (first == b'"', "a string"),
         Kind::Number => (number, "a number"),
-        Kind::Integer => (number && value.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()), "an integer"),
+        Kind::Integer => {
+            (number && value.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()), "an integer")
+        }
         Kind::Positive => {
             (value.bytes().all(|byte| byte.is_ascii_digit()) && value != "0", "a positive integer")
         }
@@ -115,7 +117,10 @@ pub fn check(field: &Field, value: &str) -> Result<(), Error> {
         return Ok(());
     }
     let is = kind_of(first);
-    Err(Error::invalid(format!("Invalid type for `{}`: expected {wanted}, but got {is}.", field.name), field.name))
+    Err(Error::invalid(
+        format!("Invalid type for `{}`: expected {wanted}, but got {is}.", field.name),
+        field.name,
+    ))
 }
 
 /// The kind of a written JSON value, in words.
@@ -218,7 +223,10 @@ pub fn response_format(value: &str) -> Result<bool, Error> {
         return Ok(false);
     }
     let missing = |what: &str| {
-        Error::invalid(format!("Missing required parameter: `response_format.{what}`."), format!("response_format.{what}"))
+        Error::invalid(
+            format!("Missing required parameter: `response_format.{what}`."),
+            format!("response_format.{what}"),
+        )
     };
     let schema = format.json_schema.ok_or_else(|| missing("json_schema"))?;
     if schema.name.is_none() && schema.schema.is_none() {
@@ -244,12 +252,17 @@ pub fn tool_choice(value: &str) -> Result<(), Error> {
         // `any` is what some vendors call `required`; it is passed on.
         return match word.as_str() {
             "auto" | "none" | "required" | "any" => Ok(()),
-            other => Err(Error::invalid(format!("`{other}` is not one of auto, none, required."), "tool_choice")),
+            other => {
+                Err(Error::invalid(format!("`{other}` is not one of auto, none, required."), "tool_choice"))
+            }
         };
     }
     let choice: Choice = typed("tool_choice", value)?;
     if choice.r#type == "function" && choice.function.is_none() {
-        return Err(Error::invalid("Missing required parameter: `tool_choice.function`.", "tool_choice.function"));
+        return Err(Error::invalid(
+            "Missing required parameter: `tool_choice.function`.",
+            "tool_choice.function",
+        ));
     }
     Ok(())
 }

@@ -96,6 +96,21 @@ pub enum Url {
     Other,
 }
 
+impl Url {
+    /// Looks at the scheme.
+    fn of(url: &str) -> Self {
+        let is =
+            |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        if is("https://") {
+            Self::Https
+        } else if is("data:") {
+            Self::Data
+        } else {
+            Self::Other
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Url {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Scheme;
@@ -105,27 +120,44 @@ impl<'de> Deserialize<'de> for Url {
                 f.write_str("an https or data URL")
             }
             fn visit_str<E: de::Error>(self, url: &str) -> Result<Url, E> {
-                let is = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-                Ok(if is("https://") {
-                    Url::Https
-                } else if is("data:") {
-                    Url::Data
-                } else {
-                    Url::Other
-                })
+                Ok(Url::of(url))
             }
         }
         deserializer.deserialize_str(Scheme)
     }
 }
 
-/// `image_url` of a part.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// `image_url` of a part: an object with a `url`; a bare URL is understood by OpenAI, too.
+#[derive(Clone, Copy, Debug)]
 pub struct ImageUrl {
     /// Where, or what.
     pub url: Url,
-    #[expect(dead_code, reason = "read only to check its type")]
-    detail: Option<Text>,
+}
+
+impl<'de> Deserialize<'de> for ImageUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Object {
+            url: Url,
+            #[expect(dead_code, reason = "read only to check its type")]
+            detail: Option<Text>,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = ImageUrl;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with `url`")
+            }
+            fn visit_str<E: de::Error>(self, url: &str) -> Result<ImageUrl, E> {
+                Ok(ImageUrl { url: Url::of(url) })
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ImageUrl, A::Error> {
+                let object = Object::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(ImageUrl { url: object.url })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// `input_audio` of a part.
@@ -192,6 +224,7 @@ pub struct Message {
     content: Content,
     #[expect(dead_code, reason = "read only to check its type")]
     name: Option<Text>,
+    #[expect(dead_code, reason = "read only to check its type")]
     tool_call_id: Option<Text>,
     tool_calls: Option<Vec<ToolCall>>,
     reasoning: Option<serde::de::IgnoredAny>,
@@ -217,10 +250,6 @@ struct CalledFunction {
 impl Message {
     /// Checks what types alone cannot say; `at` is its index, for the path.
     pub fn check(&self, at: usize) -> Result<(), Error> {
-        if self.role == Role::Tool && self.tool_call_id.is_none() {
-            let param = format!("messages[{at}].tool_call_id");
-            return Err(Error::invalid(format!("Missing required parameter: `{param}`."), param));
-        }
         for (part_at, part) in self.parts().iter().enumerate() {
             part.check(&format_args!("messages[{at}].content[{part_at}]"))?;
         }
@@ -296,8 +325,8 @@ pub fn check_tools(value: &str) -> Result<(usize, u64), Error> {
             Err(Error::invalid(format!("Missing required parameter: `{param}`."), param))
         };
         match (tool.r#type.as_deref(), &tool.function) {
-            (None, _) => return missing("type"),
-            (Some("function"), None) => return missing("function"),
+            // Some clients leave the type out; some vendors have tools of their own types.
+            (None | Some("function"), None) => return missing("function"),
             (_, Some(Function { parameters: Some(schema), .. })) if !schema.get().starts_with(['{', 'n']) => {
                 let param = format!("tools[{at}].function.parameters");
                 return Err(Error::invalid(format!("`{param}` must be a JSON Schema object."), param));

@@ -155,6 +155,9 @@ fn take(request: &mut ChatRequest, name: &'static str, value: &str) -> Result<()
     Ok(())
 }
 
+/// OpenAI's own words.
+const EMPTY_MESSAGES: &str = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.";
+
 /// Bytes of text that make a token, roughly; only for choosing a model that is large enough.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -162,7 +165,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 fn take_messages(request: &mut ChatRequest, value: &str) -> Result<(), Error> {
     let messages: Vec<Message> = fields::typed("messages", value)?;
     if messages.is_empty() {
-        return Err(Error::invalid("`messages` must not be empty.", "messages"));
+        return Err(Error::invalid(EMPTY_MESSAGES, "messages"));
     }
     let mut text_bytes = 0;
     for (at, message) in messages.iter().enumerate() {
@@ -191,7 +194,9 @@ impl ChatRequest {
 fn object_error(error: ObjectError) -> Error {
     match error {
         ObjectError::Syntax(error) => invalid_json(&error),
-        ObjectError::NotAnObject => Error::invalid_code("The body must be a JSON object.", None, "invalid_json"),
+        ObjectError::NotAnObject => {
+            Error::invalid_code("The body must be a JSON object.", None, "invalid_json")
+        }
         ObjectError::Duplicate(name) => {
             let message = format!("`{name}` is given twice; send it once.");
             Error::InvalidRequest { message, param: Some(name), code: Some("duplicate_field") }

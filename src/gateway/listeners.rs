@@ -37,7 +37,9 @@ pub struct Listener {
 fn taken(key: &str, listen: &str, error: &std::io::Error) -> StartError {
     let advice = match error.kind() {
         std::io::ErrorKind::AddrInUse => "the port is taken; stop what uses it or choose another",
-        std::io::ErrorKind::PermissionDenied => "this needs rights the process lacks; choose a port from 1024",
+        std::io::ErrorKind::PermissionDenied => {
+            "this needs rights the process lacks; choose a port from 1024"
+        }
         _ => "choose another address",
     };
     StartError(format!("{key} {listen} cannot be opened: {error} ({advice})"))
@@ -54,7 +56,8 @@ fn no_delay(connection: &dyn Any, _: &mut Extensions) {
 pub fn public(settings: &Settings, shared: Shared) -> Result<Listener, StartError> {
     let server = &settings.server;
     let readiness = Arc::clone(&shared.readiness);
-    let workers = server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let workers =
+        server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let bound = HttpServer::new(move || {
         let front = shared.start_cell();
         let readiness = Arc::clone(&readiness);
@@ -75,7 +78,8 @@ pub fn public(settings: &Settings, shared: Shared) -> Result<Listener, StartErro
     .on_connect(no_delay)
     .bind(&server.listen)
     .map_err(|error| taken("server.listen", &server.listen, &error))?;
-    let address = *bound.addrs().first().ok_or_else(|| StartError("server.listen has no address".to_owned()))?;
+    let address =
+        *bound.addrs().first().ok_or_else(|| StartError("server.listen has no address".to_owned()))?;
     let running = bound.run();
     let handle = running.handle();
     actix_web::rt::spawn(running);

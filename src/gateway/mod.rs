@@ -74,12 +74,17 @@ impl Gateway {
     pub async fn start(settings: &Settings, catalog: Arc<Catalog>) -> Result<Self, StartError> {
         std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
             let folder = settings.data_dir.display();
-            StartError(format!("data_dir {folder} cannot be made: {error}. Choose another or mend its rights."))
+            StartError(format!(
+                "data_dir {folder} cannot be made: {error}. Choose another or mend its rights."
+            ))
         })?;
-        let store = SqliteStore::open(&settings.data_dir).await.map_err(|error| StartError(error.to_string()))?;
+        let store =
+            SqliteStore::open(&settings.data_dir).await.map_err(|error| StartError(error.to_string()))?;
         let (admin_key, admin_key_file) = admin_key::settle(settings)?;
         let keys = Arc::new(KeyTable::new());
-        keys.refresh(&store).await.map_err(|error| StartError(format!("the keys cannot be read: {error}")))?;
+        keys.refresh(&store)
+            .await
+            .map_err(|error| StartError(format!("the keys cannot be read: {error}")))?;
         let gauges = Gauges::default();
         let readiness = Arc::new(Readiness::new(gauges.clone()));
         let metrics =
@@ -110,7 +115,8 @@ impl Gateway {
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let polled = store.clone();
-        let polling = tokio::task::spawn_local(async move { keys.poll(&polled as &dyn Store, POLL_INTERVAL).await });
+        let polling =
+            tokio::task::spawn_local(async move { keys.poll(&polled as &dyn Store, POLL_INTERVAL).await });
         readiness.advance(Stage::Ready);
         Ok(Self {
             public: public.address,
@@ -159,7 +165,10 @@ impl Gateway {
         self.readiness.advance(Stage::Draining);
         self.wait_for_calls(self.drain_timeout).await;
         if self.gauges.in_flight.get() > 0 {
-            tracing::warn!(calls = self.gauges.in_flight.get(), "the drain deadline is over; cutting what still runs");
+            tracing::warn!(
+                calls = self.gauges.in_flight.get(),
+                "the drain deadline is over; cutting what still runs"
+            );
         }
         let _ = self.cut.send(true);
         self.wait_for_calls(LAST_EVENT).await;

@@ -96,14 +96,24 @@ async fn dispatch(
 fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap) -> Ask {
     let order = door::text(headers, "x-gateway-provider-order").unwrap_or("");
     Ask {
-        provider_order: order.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect(),
+        provider_order: order
+            .split(',')
+            .map(str::trim)
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned)
+            .collect(),
         no_fallback: door::flag(headers, "x-gateway-no-fallback"),
         ..Ask::of(parsed)
     }
 }
 
 /// Waits for the commit point and answers.
-async fn answer(mut dispatch: Dispatch, mut meter: CallMeter, context: Context, front: &Front) -> HttpResponse {
+async fn answer(
+    mut dispatch: Dispatch,
+    mut meter: CallMeter,
+    context: Context,
+    front: &Front,
+) -> HttpResponse {
     let limits = front.limits;
     loop {
         let step = dispatch.next(limits.first_event_grace).await;
@@ -125,7 +135,8 @@ async fn answer(mut dispatch: Dispatch, mut meter: CallMeter, context: Context, 
             Some(Step::Silence) => {
                 meter.committed();
                 let head = head(&dispatch, &meter, &context);
-                let live = stream::Live::new(dispatch, meter, limits.ping_interval, front.cut.clone(), stream::PING);
+                let live =
+                    stream::Live::new(dispatch, meter, limits.ping_interval, front.cut.clone(), stream::PING);
                 head.finish_stream(live.events())
             }
             Some(Step::Failed(error)) => {
@@ -188,7 +199,13 @@ fn quota_headers(key: &KeyEntry) -> Vec<(&'static str, String)> {
         headers.push((remaining_name, remaining.to_string()));
         headers.push((reset_name, format!("{}ms", reset.as_millis())));
     };
-    add(["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"], snapshot.requests);
-    add(["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"], snapshot.tokens);
+    add(
+        ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
+        snapshot.requests,
+    );
+    add(
+        ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
+        snapshot.tokens,
+    );
     headers
 }

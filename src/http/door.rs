@@ -30,7 +30,8 @@ pub fn now_ms() -> i64 {
 /// The client's request id, if it sent a sane one, else ours.
 pub fn request_id(headers: &HeaderMap) -> Arc<str> {
     let sane = |id: &&str| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/');
+        let plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/');
         (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(plain)
     };
     match text(headers, "x-request-id").filter(sane) {
@@ -81,7 +82,9 @@ pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<(), Error> {
         let message = "The body must be JSON: send `Content-Type: application/json`.";
         return Err(Error::UnsupportedMediaType(message.to_owned()));
     }
-    if text(headers, CONTENT_ENCODING.as_str()).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+    if text(headers, CONTENT_ENCODING.as_str())
+        .is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+    {
         let message = "Compressed bodies are not taken: send the body without `Content-Encoding`.";
         return Err(Error::UnsupportedMediaType(message.to_owned()));
     }
@@ -106,7 +109,11 @@ pub async fn read_body(payload: &mut Payload, limit: u64, patience: Duration) ->
             Err(_) => return Err(Error::RequestTimeout),
             Ok(None) => break,
             Ok(Some(Err(_))) => {
-                return Err(Error::invalid_code("The request body ended too early.", None, "incomplete_body"));
+                return Err(Error::invalid_code(
+                    "The request body ended too early.",
+                    None,
+                    "incomplete_body",
+                ));
             }
             Ok(Some(Ok(piece))) => piece,
         };
@@ -132,10 +139,13 @@ pub fn tags(headers: &HeaderMap) -> Result<Arc<[(String, String)]>, Error> {
     let Some(given) = text(headers, "x-gateway-tags").filter(|given| !given.is_empty()) else {
         return Ok(Arc::from([]));
     };
-    let wrong = |why: &str| Error::invalid_code(format!("x-gateway-tags: {why}."), Some("x-gateway-tags"), "invalid_header");
+    let wrong = |why: &str| {
+        Error::invalid_code(format!("x-gateway-tags: {why}."), Some("x-gateway-tags"), "invalid_header")
+    };
     let mut tags = Vec::new();
     for pair in given.split(',') {
-        let (name, value) = pair.split_once('=').ok_or_else(|| wrong("write name=value, separated by commas"))?;
+        let (name, value) =
+            pair.split_once('=').ok_or_else(|| wrong("write name=value, separated by commas"))?;
         let (name, value) = (name.trim(), value.trim());
         if name.is_empty() || name.len() > TAG_CHARS_MAX || value.len() > TAG_CHARS_MAX {
             return Err(wrong("names and values have up to 64 characters, names at least one"));

@@ -53,7 +53,8 @@ pub struct Limits {
 impl Limits {
     /// From the settings.
     pub fn of(settings: &Settings) -> Self {
-        let Server { body_limit, body_timeout, request_timeout, ping_interval, first_event_grace, .. } = settings.server;
+        let Server { body_limit, body_timeout, request_timeout, ping_interval, first_event_grace, .. } =
+            settings.server;
         Self {
             body: body_limit,
             body_timeout,

@@ -54,7 +54,8 @@ fn respond(
 ) -> HttpResponse {
     let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, route);
     let id = door::request_id(request.headers());
-    let answered = door::authenticate(request.headers(), &front.keys, door::now_ms()).and_then(|key| answer(&key));
+    let answered =
+        door::authenticate(request.headers(), &front.keys, door::now_ms()).and_then(|key| answer(&key));
     match answered {
         Ok(value) => {
             meter.completed();
@@ -86,7 +87,9 @@ fn describe(model: &Model, front: &Front, key: &KeyEntry) -> Option<Value> {
     let mut offers: Vec<&Arc<Offer>> = Vec::new();
     for offer in &model.offers {
         let upstreams = front.router.upstreams().iter();
-        for upstream in upstreams.filter(|upstream| upstream.catalog == offer.provider && upstream.credentialed) {
+        for upstream in
+            upstreams.filter(|upstream| upstream.catalog == offer.provider && upstream.credentialed)
+        {
             if key.may_use(&offer.model, &upstream.id) {
                 providers.push(provider(&upstream.id, offer));
                 offers.push(offer);
@@ -96,7 +99,10 @@ fn describe(model: &Model, front: &Front, key: &KeyEntry) -> Option<Value> {
     let cheapest = offers.iter().min_by_key(|offer| {
         offer.price.as_ref().and_then(|price| price.blended()).map_or(i64::MAX, Usd::units)
     })?;
-    let all = offers.iter().flat_map(|offer| offer.capabilities.iter()).fold(Capabilities::NONE, Capabilities::with);
+    let all = offers
+        .iter()
+        .flat_map(|offer| offer.capabilities.iter())
+        .fold(Capabilities::NONE, Capabilities::with);
     Some(json!({
         "id": &*model.id,
         "object": "model",

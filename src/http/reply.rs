@@ -30,8 +30,12 @@ struct Inner<'a> {
 /// The body of an error; `metadata` where an upstream was involved.
 pub fn error_body(error: &Error, metadata: Option<&[u8]>) -> Vec<u8> {
     let metadata = metadata.and_then(|bytes| serde_json::from_slice::<&RawValue>(bytes).ok());
-    let inner =
-        Inner { message: error.to_string(), kind: error.class().kind, param: error.param(), code: error.code() };
+    let inner = Inner {
+        message: error.to_string(),
+        kind: error.class().kind,
+        param: error.param(),
+        code: error.code(),
+    };
     serde_json::to_vec(&Body { error: inner, metadata }).unwrap_or_else(|_| b"{\"error\":{}}".to_vec())
 }
 

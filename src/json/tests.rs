@@ -36,7 +36,9 @@ fn an_escaped_name_is_the_name_it_decodes_to() {
     let text = r#"{"mod\u0065l":"x"}"#;
     let members = Members::parse(text).unwrap();
     assert_eq!(members.get(text, "model"), Some("\"x\""));
-    assert!(matches!(Members::parse(r#"{"model":1,"mod\u0065l":2}"#), Err(ObjectError::Duplicate(name)) if name == "model"));
+    assert!(
+        matches!(Members::parse(r#"{"model":1,"mod\u0065l":2}"#), Err(ObjectError::Duplicate(name)) if name == "model")
+    );
 }
 
 #[test]

@@ -16,13 +16,18 @@ const TAIL: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// 504 after `idle` of silence, 502 when the connection breaks.
-pub async fn next_piece(response: &mut ClientResponse, idle: Duration, provider: &str) -> Result<Option<Bytes>, Error> {
+pub async fn next_piece(
+    response: &mut ClientResponse,
+    idle: Duration,
+    provider: &str,
+) -> Result<Option<Bytes>, Error> {
     match timeout(idle, response.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-        Ok(Some(Err(_))) => {
-            Err(Error::upstream(format!("{provider} broke off in the middle of its answer."), "stream_truncated"))
-        }
+        Ok(Some(Err(_))) => Err(Error::upstream(
+            format!("{provider} broke off in the middle of its answer."),
+            "stream_truncated",
+        )),
         Err(_) => Err(Error::Timeout(format!("{provider} fell silent in the middle of its answer."))),
     }
 }

@@ -129,10 +129,9 @@ pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
 
 /// Sends and reads; gives the response back when its connection may still be of use.
 async fn drive(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<Option<ClientResponse>, Stop> {
-    let mut response = send(link, attempt).await.map_err(|failure| Stop::Failed {
-        error: failure.error,
-        reached: failure.reached,
-    })?;
+    let mut response = send(link, attempt)
+        .await
+        .map_err(|failure| Stop::Failed { error: failure.error, reached: failure.reached })?;
     let status = response.status().as_u16();
     meter.head(status);
     if status != 200 {
@@ -147,11 +146,10 @@ async fn drive(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<Opti
         whole(link, attempt, meter, &mut response).await?;
         return Ok(None);
     }
-    let is_json = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|kind| kind.to_ascii_lowercase().contains("json") || kind.to_ascii_lowercase().contains("html"));
+    let is_json =
+        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
+            kind.to_ascii_lowercase().contains("json") || kind.to_ascii_lowercase().contains("html")
+        });
     if is_json && !is_stream {
         return Err(not_a_stream(link, &mut response).await.into());
     }
@@ -213,7 +211,12 @@ async fn not_a_stream(link: &Link, response: &mut ClientResponse) -> Error {
 }
 
 /// A whole reply.
-async fn whole(link: &Link, attempt: &Attempt, meter: &mut Meter, response: &mut ClientResponse) -> Result<(), Stop> {
+async fn whole(
+    link: &Link,
+    attempt: &Attempt,
+    meter: &mut Meter,
+    response: &mut ClientResponse,
+) -> Result<(), Stop> {
     let provider = &link.provider;
     let body = drain::whole(response, provider.timeouts.idle, REPLY_BYTES_MAX, &provider.id).await?;
     let think = think_tags(link, attempt);
@@ -239,7 +242,12 @@ async fn whole(link: &Link, attempt: &Attempt, meter: &mut Meter, response: &mut
 }
 
 /// A stream, event by event.
-async fn pump(link: &Link, attempt: &Attempt, meter: &mut Meter, response: &mut ClientResponse) -> Result<(), Stop> {
+async fn pump(
+    link: &Link,
+    attempt: &Attempt,
+    meter: &mut Meter,
+    response: &mut ClientResponse,
+) -> Result<(), Stop> {
     let provider = &link.provider;
     let call = &attempt.call;
     let quirks = provider.quirks.clone();
@@ -252,7 +260,9 @@ async fn pump(link: &Link, attempt: &Attempt, meter: &mut Meter, response: &mut 
         let decoder = meter.decoder().ok_or(Error::Internal)?;
         let readable = |wrong: openai::StreamError| wrong.into_error(&provider.id);
         let fed: Result<Fed, Error> = match piece {
-            Ok(Some(bytes)) => decoder.feed(&bytes, &attempt.envelope, elapsed_ms, &mut out).map_err(readable),
+            Ok(Some(bytes)) => {
+                decoder.feed(&bytes, &attempt.envelope, elapsed_ms, &mut out).map_err(readable)
+            }
             Ok(None) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(readable),
             // A connection that breaks after the last finish reason has done its work.
             Err(error) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(|_| error),
@@ -304,7 +314,9 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
 /// Counts what the upstream did not, away from the cell's thread.
 async fn count(meter: &mut Meter) -> Result<crate::chat::Usage, Error> {
     let unmetered = meter.unmetered();
-    let usage = tokio::task::spawn_blocking(move || tokens::estimate(&unmetered)).await.map_err(|_| Error::Internal)?;
+    let usage = tokio::task::spawn_blocking(move || tokens::estimate(&unmetered))
+        .await
+        .map_err(|_| Error::Internal)?;
     meter.estimated(usage);
     Ok(usage)
 }

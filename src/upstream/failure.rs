@@ -61,7 +61,10 @@ pub fn of_send(error: &SendRequestError, provider: &str) -> SendFailure {
 /// The connection went away before the head. The request may have been read, and paid for.
 fn broke_off(provider: &str) -> SendFailure {
     SendFailure {
-        error: Error::upstream(format!("{provider} closed the connection before it answered."), "upstream_disconnected"),
+        error: Error::upstream(
+            format!("{provider} closed the connection before it answered."),
+            "upstream_disconnected",
+        ),
         reached: true,
         maybe_stale: true,
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
-use awc::http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use awc::http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
 use awc::http::{Uri, Version};
 use awc::{Client, Connector, FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
@@ -121,8 +123,14 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) 
 }
 
 /// The request head that every request to this provider shares.
-fn head(client: &Client, url: &Uri, provider: &Provider, stream: bool) -> Result<FrozenClientRequest, LinkError> {
-    let bad = |what: &str| LinkError(format!("providers.{}.{what} cannot be sent in an HTTP header", provider.id));
+fn head(
+    client: &Client,
+    url: &Uri,
+    provider: &Provider,
+    stream: bool,
+) -> Result<FrozenClientRequest, LinkError> {
+    let bad =
+        |what: &str| LinkError(format!("providers.{}.{what} cannot be sent in an HTTP header", provider.id));
     let accept = if stream { "text/event-stream" } else { "application/json" };
     let mut request = client
         .post(url)
@@ -130,7 +138,10 @@ fn head(client: &Client, url: &Uri, provider: &Provider, stream: bool) -> Result
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
         .insert_header((ACCEPT, HeaderValue::from_static(accept)))
         .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
-        .insert_header((USER_AGENT, HeaderValue::from_static(concat!("llm-gateway/", env!("CARGO_PKG_VERSION")))));
+        .insert_header((
+            USER_AGENT,
+            HeaderValue::from_static(concat!("llm-gateway/", env!("CARGO_PKG_VERSION"))),
+        ));
     if let Some(authority) = url.authority() {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("base_url"))?;
         request = request.insert_header((HOST, host));
@@ -156,6 +167,9 @@ fn head(client: &Client, url: &Uri, provider: &Provider, stream: bool) -> Result
     freeze(request, &bad)
 }
 
-fn freeze(request: awc::ClientRequest, bad: &dyn Fn(&str) -> LinkError) -> Result<FrozenClientRequest, LinkError> {
+fn freeze(
+    request: awc::ClientRequest,
+    bad: &dyn Fn(&str) -> LinkError,
+) -> Result<FrozenClientRequest, LinkError> {
     request.freeze().map_err(|_| bad("base_url"))
 }

@@ -45,31 +45,36 @@ impl Fault {
                 code: self.code.or(self.kind),
             },
             408 | 504 => Error::Timeout(format!("{provider} timed out (HTTP {}): {message}", self.status)),
-            503 | 529 => Error::Upstream { message: format!("{provider} is overloaded: {message}"), code: "upstream_overloaded" },
+            503 | 529 => Error::Upstream {
+                message: format!("{provider} is overloaded: {message}"),
+                code: "upstream_overloaded",
+            },
             0 => Error::upstream(format!("{provider} failed: {message}"), "upstream_error"),
-            status => Error::upstream(format!("{provider} failed (HTTP {status}): {message}"), "upstream_error"),
+            status => {
+                Error::upstream(format!("{provider} failed (HTTP {status}): {message}"), "upstream_error")
+            }
         }
     }
 }
 
 /// The upstream's words, cut to length, with anything that looks like a credential taken out.
 fn presentable(message: &str, status: u16) -> String {
-    let message = message.trim();
-    if message.is_empty() {
+    if message.trim().is_empty() {
         return format!("no message (HTTP {status})");
     }
     let cut: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
     redact(&cut)
 }
 
-/// Replaces words that look like credentials: providers quote them, in part, when they refuse them.
+/// Replaces words that look like credentials: providers quote them when they refuse them. What the provider
+/// masked itself (`sk-****cdef`) is no credential and stays.
 pub fn redact(text: &str) -> String {
     let looks_secret = |word: &str| {
         let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '*');
         let prefixed = ["sk-", "sk_", "gsk_", "xai-", "pplx-", "AIza", "hf_", "nvapi-", "lgw_", "Bearer"]
             .iter()
             .any(|prefix| word.starts_with(prefix) && word.len() > prefix.len() + 3);
-        prefixed || word.contains("****")
+        prefixed && !word.contains("**")
     };
     if !text.split_whitespace().any(looks_secret) {
         return text.to_owned();
@@ -108,9 +113,10 @@ mod tests {
 
     #[test]
     fn credentials_in_an_upstreams_words_are_taken_out() {
-        for text in ["Incorrect API key provided: sk-abc123def.", "bad key '****cdef'", "Bearer:abcdefgh refused"] {
+        for text in ["Incorrect API key provided: sk-abc123def.", "Bearer:abcdefgh refused"] {
             assert!(redact(text).contains("[redacted]"), "{text}");
         }
+        assert_eq!(redact("bad key 'sk-****cdef'"), "bad key 'sk-****cdef'");
         assert_eq!(redact("use sk- prefix\nplease"), "use sk- prefix\nplease");
     }
 }

@@ -22,7 +22,10 @@ fn the_summary_says_what_routing_needs() {
     assert!(request.stream && request.include_usage && request.free_only);
     assert_eq!((request.n, request.max_output, request.effort), (2, Some(9), Some(Effort::High)));
     assert!(request.uses.tools && request.uses.json_schema && request.uses.reasoning && !request.uses.images);
-    assert_eq!((request.fallbacks.as_slice(), request.nulls.as_slice()), (["a/b".to_owned()].as_slice(), ["temperature"].as_slice()));
+    assert_eq!(
+        (request.fallbacks.as_slice(), request.nulls.as_slice()),
+        (["a/b".to_owned()].as_slice(), ["temperature"].as_slice())
+    );
 }
 
 #[test]
@@ -48,7 +51,7 @@ fn a_complaint_names_the_path_of_the_field() {
         (r#"{"model":null,"messages":[{"role":"user"}]}"#.to_owned(), "model"),
         (r#"{"model":"m","messages":[{"role":"king","content":"x"}]}"#.to_owned(), "messages[0].role"),
         (r#"{"model":"m","messages":[{"role":"user","content":5}]}"#.to_owned(), "messages[0].content"),
-        (r#"{"model":"m","messages":[{"role":"tool","content":"x"}]}"#.to_owned(), "messages[0].tool_call_id"),
+        (r#"{"model":"m","messages":[{"role":"tool","content":"x","tool_call_id":5}]}"#.to_owned(), "messages[0].tool_call_id"),
         (
             r#"{"model":"m","messages":[{"role":"user","content":"a"},{"role":"user","content":"a"},{"role":"user","content":[{"type":"image_url","image_url":"x"}]}]}"#.to_owned(),
             "messages[2].content[0].image_url",

@@ -24,7 +24,10 @@ pub(super) fn check(offer: &Offer, ask: &Ask) -> Result<(), Error> {
     }
     match (ask.max_output, offer.max_output) {
         (Some(asked), Some(most)) if asked > most => Err(Error::invalid(
-            format!("max_tokens is too large: {asked}. The model `{}` writes at most {most} tokens.", offer.model),
+            format!(
+                "max_tokens is too large: {asked}. The model `{}` writes at most {most} tokens.",
+                offer.model
+            ),
             "max_tokens",
         )),
         _ => Ok(()),
@@ -42,7 +45,12 @@ struct Refusals {
 
 impl Router {
     /// Every provider of one model that can take the request.
-    pub(super) fn canonical(&self, model: &Arc<Model>, ask: &Ask, now: &Now<'_>) -> Result<Vec<Target>, Error> {
+    pub(super) fn canonical(
+        &self,
+        model: &Arc<Model>,
+        ask: &Ask,
+        now: &Now<'_>,
+    ) -> Result<Vec<Target>, Error> {
         let mut refusals = Refusals::default();
         let mut found = Vec::new();
         for offer in &model.offers {
@@ -80,9 +88,11 @@ impl Router {
             return Ok(order(found, ask));
         }
         Err(match refusals {
-            _ if ask.free_only => {
-                Error::invalid_code("No free model can take this request.", Some("free_models_only"), "no_free_model")
-            }
+            _ if ask.free_only => Error::invalid_code(
+                "No free model can take this request.",
+                Some("free_models_only"),
+                "no_free_model",
+            ),
             Refusals { forbidden: true, .. } => forbidden("auto"),
             Refusals { check: Some(error), .. } => error,
             Refusals { env, .. } if !env.is_empty() => no_credentials("auto", &env),
@@ -91,7 +101,14 @@ impl Router {
     }
 
     /// Adds the targets of one offer, or notes why there are none.
-    fn consider(&self, offer: &Arc<Offer>, ask: &Ask, now: &Now<'_>, refusals: &mut Refusals, found: &mut Vec<Target>) {
+    fn consider(
+        &self,
+        offer: &Arc<Offer>,
+        ask: &Ask,
+        now: &Now<'_>,
+        refusals: &mut Refusals,
+        found: &mut Vec<Target>,
+    ) {
         if offer.retires.as_deref().is_some_and(|day| day <= now.today) {
             refusals.retired = true;
             return;
@@ -99,8 +116,15 @@ impl Router {
         let configured: Vec<&Upstream> =
             self.upstreams.iter().filter(|upstream| upstream.catalog == offer.provider).collect();
         if !configured.iter().any(|upstream| upstream.credentialed) {
-            let env = configured.first().map(|upstream| &upstream.env).or_else(|| self.hints.get(&*offer.provider));
-            for name in env.into_iter().flatten().filter(|name| !refusals.env.contains(name)).cloned().collect::<Vec<_>>() {
+            let env =
+                configured.first().map(|upstream| &upstream.env).or_else(|| self.hints.get(&*offer.provider));
+            for name in env
+                .into_iter()
+                .flatten()
+                .filter(|name| !refusals.env.contains(name))
+                .cloned()
+                .collect::<Vec<_>>()
+            {
                 refusals.env.push(name);
             }
             return;
@@ -137,7 +161,8 @@ fn is_free(offer: &Offer) -> bool {
 /// Preferred providers first, then cheapest first; unknown prices last; otherwise as in the files.
 fn order(mut targets: Vec<Target>, ask: &Ask) -> Vec<Target> {
     let price = |target: &Target| -> Usd {
-        let price = target.offer.as_ref().and_then(|offer| offer.price.as_ref()).and_then(|price| price.blended());
+        let price =
+            target.offer.as_ref().and_then(|offer| offer.price.as_ref()).and_then(|price| price.blended());
         price.unwrap_or(Usd::from_units(i64::MAX))
     };
     let preference = |target: &Target| {

@@ -169,7 +169,9 @@ impl Router {
                 Ok(more) => plan.targets.extend(more.targets),
                 // A fallback that does not exist is a mistake worth telling; one that cannot help just does not.
                 Err(Error::ModelNotFound { model, .. }) => {
-                    let message = format!("The fallback model `{model}` does not exist or you do not have access to it.");
+                    let message = format!(
+                        "The fallback model `{model}` does not exist or you do not have access to it."
+                    );
                     return Err(Error::InvalidRequest {
                         message,
                         param: Some(format!("fallbacks[{at}]")),
@@ -181,7 +183,8 @@ impl Router {
         }
         let mut unique: Vec<Target> = Vec::with_capacity(plan.targets.len());
         for target in plan.targets {
-            let known = |other: &Target| other.provider == target.provider && other.upstream == target.upstream;
+            let known =
+                |other: &Target| other.provider == target.provider && other.upstream == target.upstream;
             if !unique.iter().any(known) {
                 unique.push(target);
             }

@@ -46,7 +46,14 @@ impl Router {
     }
 
     /// A target at one provider, and nowhere else.
-    fn pinned(&self, upstream: &Upstream, name: &str, asked: &str, ask: &Ask, now: &Now<'_>) -> Result<Target, Error> {
+    fn pinned(
+        &self,
+        upstream: &Upstream,
+        name: &str,
+        asked: &str,
+        ask: &Ask,
+        now: &Now<'_>,
+    ) -> Result<Target, Error> {
         let offer = self.catalog.offer(&upstream.catalog, name);
         if name.is_empty() || (offer.is_none() && self.strict) {
             return Err(self.not_found(asked));
@@ -70,7 +77,13 @@ impl Router {
     }
 
     /// An alias: the weights choose who comes first, the others follow in their order.
-    fn alias(&self, name: &str, list: &[super::Weighted], ask: &Ask, now: &Now<'_>) -> Result<Vec<Target>, Error> {
+    fn alias(
+        &self,
+        name: &str,
+        list: &[super::Weighted],
+        ask: &Ask,
+        now: &Now<'_>,
+    ) -> Result<Vec<Target>, Error> {
         let ask = Ask { free_only: false, ..ask.clone() };
         let total: u64 = list.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let mut left = now.random % total.max(1);
@@ -82,7 +95,10 @@ impl Router {
             None => true,
         });
         let first = first.unwrap_or(0);
-        let order = list.get(first).into_iter().chain(list.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, one)| one));
+        let order = list
+            .get(first)
+            .into_iter()
+            .chain(list.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, one)| one));
         let mut targets = Vec::new();
         let mut refusal = None;
         for (model, _) in order {
@@ -112,7 +128,8 @@ impl Router {
         }
         match asked.split_once('/') {
             Some((provider, name)) => {
-                let near = self.upstreams.iter().find(|one| strsim::damerau_levenshtein(&one.id, provider) <= 2)?;
+                let near =
+                    self.upstreams.iter().find(|one| strsim::damerau_levenshtein(&one.id, provider) <= 2)?;
                 (&*near.id != provider).then(|| format!("{}/{name}", near.id))
             }
             None => self.catalog.nearest(asked).map(str::to_owned),

@@ -53,7 +53,8 @@ pub fn from_value(status: u16, value: &Value) -> Fault {
         _ => message,
     };
     let code = word(inner, "code");
-    let named = code.as_deref().and_then(|code| code.parse::<u16>().ok()).filter(|code| (400..600).contains(code));
+    let named =
+        code.as_deref().and_then(|code| code.parse::<u16>().ok()).filter(|code| (400..600).contains(code));
     Fault {
         status: if status == 200 || status == 0 { named.unwrap_or(0) } else { status },
         message,
@@ -92,7 +93,11 @@ mod tests {
             (500, "", "", None),
         ] {
             let fault = decode_error(status, body.as_bytes());
-            assert_eq!((fault.message.as_str(), fault.code.as_deref(), fault.status), (message, code, status), "{body}");
+            assert_eq!(
+                (fault.message.as_str(), fault.code.as_deref(), fault.status),
+                (message, code, status),
+                "{body}"
+            );
         }
     }
 

@@ -102,7 +102,8 @@ fn is_plain(view: &ChoiceView<'_>, choices: &Choices) -> bool {
 }
 
 fn call_is_plain(call: &CallView<'_>, state: Option<&super::choice::Choice>) -> bool {
-    let text = |text: &Option<Text<'_>>| text.as_ref().map_or(String::new(), |text| text.0.clone().into_owned());
+    let text =
+        |text: &Option<Text<'_>>| text.as_ref().map_or(String::new(), |text| text.0.clone().into_owned());
     let id = text(&call.id);
     let name = call.function.as_ref().map_or(String::new(), |function| text(&function.name));
     match state {

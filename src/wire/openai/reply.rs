@@ -69,14 +69,21 @@ impl Reply {
     ///
     /// # Errors
     /// What is not a chat completion: an error in a 200, HTML, nothing at all.
-    pub fn decode(body: &[u8], quirks: &Quirks, think_tags: bool, made_up_id: &str) -> Result<Self, StreamError> {
+    pub fn decode(
+        body: &[u8],
+        quirks: &Quirks,
+        think_tags: bool,
+        made_up_id: &str,
+    ) -> Result<Self, StreamError> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(StreamError::Invalid("it answered with an empty body".to_owned()));
         }
         let unreadable = || StreamError::Invalid("its answer is not a JSON object".to_owned());
         let text = std::str::from_utf8(body).map_err(|_| unreadable())?;
         let members = Members::parse(text).map_err(|_| unreadable())?;
-        if let Some(written) = members.get(text, "error").filter(|written| !matches!(*written, "null" | "\"\"")) {
+        if let Some(written) =
+            members.get(text, "error").filter(|written| !matches!(*written, "null" | "\"\""))
+        {
             let _ = written;
             return Err(StreamError::Fault(error::decode_error(200, body)));
         }
@@ -105,7 +112,13 @@ impl Reply {
     }
 
     /// The body for the client.
-    pub fn render(&self, envelope: &Envelope, latency_ms: u64, usage: &Map<String, Value>, cost: Option<Usd>) -> Vec<u8> {
+    pub fn render(
+        &self,
+        envelope: &Envelope,
+        latency_ms: u64,
+        usage: &Map<String, Value>,
+        cost: Option<Usd>,
+    ) -> Vec<u8> {
         let mut edits = vec![
             Edit::Set("model", Cow::Owned(json::string(&envelope.model))),
             Edit::Set("usage", Cow::Owned(usage::render(usage.clone(), cost))),
@@ -114,7 +127,9 @@ impl Reply {
         if let Some(choices) = &self.choices {
             edits.push(Edit::Set("choices", Cow::Borrowed(choices)));
         }
-        let missing = |name: &str| self.members.get(&self.text, name).is_none_or(|value| matches!(value, "null" | "\"\""));
+        let missing = |name: &str| {
+            self.members.get(&self.text, name).is_none_or(|value| matches!(value, "null" | "\"\""))
+        };
         if missing("id") {
             edits.push(Edit::Set("id", Cow::Owned(json::string(&envelope.fallback_id))));
         }

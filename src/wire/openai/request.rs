@@ -49,7 +49,8 @@ pub fn encode_request(
     strict: bool,
 ) -> Result<Encoded, EncodeError> {
     let text = std::str::from_utf8(body).map_err(|_| Error::Internal)?;
-    let mut encoder = Encoder { text, request, model, quirks, edits: Vec::with_capacity(8), dropped: Vec::new() };
+    let mut encoder =
+        Encoder { text, request, model, quirks, edits: Vec::with_capacity(8), dropped: Vec::new() };
     encoder.own_fields();
     encoder.output_limit();
     encoder.sampling();
@@ -57,7 +58,8 @@ pub fn encode_request(
     encoder.row_params();
     encoder.shapes()?;
     if request.n > 1 && !quirks.multiple_choices {
-        let message = format!("`n` above 1 is not supported by the provider of `{model}`; ask once per choice.");
+        let message =
+            format!("`n` above 1 is not supported by the provider of `{model}`; ask once per choice.");
         return Err(Error::invalid_code(message, Some("n"), "unsupported_parameter"));
     }
     if strict && let Some(param) = encoder.dropped.first() {
@@ -170,7 +172,9 @@ impl<'a> Encoder<'a> {
 
     /// `reasoning_effort` in the vendor's own control.
     fn effort(&mut self) {
-        let (Some(effort), Some(word)) = (self.request.effort, self.given("reasoning_effort")) else { return };
+        let (Some(effort), Some(word)) = (self.request.effort, self.given("reasoning_effort")) else {
+            return;
+        };
         let on = effort != Effort::None;
         let (name, value): (&'static str, Value) = match self.quirks.reasoning_effort {
             EffortStyle::Field => return,
@@ -178,7 +182,9 @@ impl<'a> Encoder<'a> {
             EffortStyle::ReasoningObject => {
                 ("reasoning", json!({"effort": serde_json::from_str::<Value>(word).unwrap_or_default()}))
             }
-            EffortStyle::ThinkingObject => ("thinking", json!({"type": if on { "enabled" } else { "disabled" }})),
+            EffortStyle::ThinkingObject => {
+                ("thinking", json!({"type": if on { "enabled" } else { "disabled" }}))
+            }
             EffortStyle::EnableThinking => ("enable_thinking", json!(on)),
         };
         self.edits.push(Edit::Remove("reasoning_effort"));
@@ -210,7 +216,8 @@ impl<'a> Encoder<'a> {
             self.edits.push(Edit::Set("tool_choice", Cow::Owned(json::string(word))));
         }
         if self.quirks.bare_json_schema && self.request.uses.json_schema {
-            let format: Value = self.given("response_format").and_then(|f| serde_json::from_str(f).ok()).unwrap_or_default();
+            let format: Value =
+                self.given("response_format").and_then(|f| serde_json::from_str(f).ok()).unwrap_or_default();
             let schema = format.pointer("/json_schema/schema").cloned().unwrap_or_default();
             self.set("response_format", &json!({"type": "json_schema", "json_schema": {"schema": schema}}));
         }
@@ -218,7 +225,8 @@ impl<'a> Encoder<'a> {
         let reasoning = self.request.reasoning_back && self.quirks.reasoning_back != ReasoningBack::AsSent;
         if developer || reasoning {
             let messages = self.given("messages").unwrap_or("[]");
-            let messages = patch_messages(messages, developer, self.quirks.reasoning_back).ok_or(Error::Internal)?;
+            let messages =
+                patch_messages(messages, developer, self.quirks.reasoning_back).ok_or(Error::Internal)?;
             self.edits.push(Edit::Set("messages", Cow::Owned(messages)));
         }
         Ok(())

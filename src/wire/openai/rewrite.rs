@@ -14,6 +14,9 @@ const REASONING_FIELDS: [&str; 2] = ["reasoning_content", "reasoning"];
 pub fn reply_choice(choice: &mut Value, at: usize, think_tags: bool, made_up_id: &str) {
     let Some(choice) = choice.as_object_mut() else { return };
     choice.entry("index").or_insert_with(|| json!(at));
+    if !choice.get("message").is_some_and(Value::is_object) {
+        choice.insert("message".to_owned(), json!({}));
+    }
     let mut tools = false;
     if let Some(Value::Object(message)) = choice.get_mut("message") {
         message.entry("role").or_insert_with(|| json!("assistant"));
@@ -245,7 +248,8 @@ fn settle_finish(choice: &mut Map<String, Value>, has_tool_calls: bool) {
 
 /// The texts of a message or delta that count as delivered.
 pub fn texts(message: &Map<String, Value>) -> impl Iterator<Item = &str> {
-    let plain = ["content", "refusal", "reasoning"].into_iter().filter_map(|name| message.get(name)?.as_str());
+    let plain =
+        ["content", "refusal", "reasoning"].into_iter().filter_map(|name| message.get(name)?.as_str());
     let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
     let arguments = calls.filter_map(|call| call.pointer("/function/arguments")?.as_str());
     plain.chain(arguments)

@@ -119,7 +119,13 @@ impl Decoder {
     ///
     /// # Errors
     /// See [`StreamError`]; what is in `out` then is still good.
-    pub fn feed(&mut self, bytes: &[u8], envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) -> Result<Fed, StreamError> {
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        envelope: &Envelope,
+        latency_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Fed, StreamError> {
         let mut fed = Fed { ended: self.ended, content: false };
         if self.ended {
             return Ok(fed);
@@ -139,7 +145,12 @@ impl Decoder {
     ///
     /// # Errors
     /// [`StreamError::Truncated`] when no terminal event came.
-    pub fn end_of_input(&mut self, envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) -> Result<Fed, StreamError> {
+    pub fn end_of_input(
+        &mut self,
+        envelope: &Envelope,
+        latency_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Fed, StreamError> {
         let mut fed = Fed::default();
         let mut reader = std::mem::take(&mut self.reader);
         if !self.ended
@@ -160,7 +171,14 @@ impl Decoder {
     }
 
     /// Writes what goes last: the usage chunk, where asked for, and `[DONE]`.
-    pub fn finish(&mut self, envelope: &Envelope, latency_ms: u64, usage: &Map<String, Value>, cost: Option<Usd>, out: &mut Vec<u8>) {
+    pub fn finish(
+        &mut self,
+        envelope: &Envelope,
+        latency_ms: u64,
+        usage: &Map<String, Value>,
+        cost: Option<Usd>,
+        out: &mut Vec<u8>,
+    ) {
         if self.include_usage {
             let held = self.usage_chunk.take().unwrap_or_else(|| "{}".to_owned());
             let members = Members::parse(&held).unwrap_or_default();
@@ -178,7 +196,13 @@ impl Decoder {
     }
 
     /// One event. True when it holds something of the answer.
-    fn event(&mut self, data: &[u8], envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) -> Result<bool, StreamError> {
+    fn event(
+        &mut self,
+        data: &[u8],
+        envelope: &Envelope,
+        latency_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, StreamError> {
         let text = std::str::from_utf8(data).map_err(|_| unreadable())?;
         if text.trim() == "[DONE]" {
             self.ended = true;
@@ -194,7 +218,8 @@ impl Decoder {
         if let Some(metered) = usage::find(&members, text, &self.quirks) {
             self.metered = Some(metered);
         }
-        if let Some(tier) = members.get(text, "service_tier").and_then(|tier| serde_json::from_str(tier).ok()) {
+        if let Some(tier) = members.get(text, "service_tier").and_then(|tier| serde_json::from_str(tier).ok())
+        {
             self.service_tier = Some(tier);
         }
         match members.get(text, "choices").map(str::trim) {
@@ -244,7 +269,11 @@ impl Decoder {
         edits.push(Edit::Remove("usage"));
         let carried = std::mem::take(&mut self.carried);
         edits.extend(carried.iter().map(|(name, value)| Edit::Set(name, Cow::Borrowed(value))));
-        if seen.finish && !self.metadata_sent && !self.include_usage && self.choices.finished() >= self.expected_choices {
+        if seen.finish
+            && !self.metadata_sent
+            && !self.include_usage
+            && self.choices.finished() >= self.expected_choices
+        {
             self.metadata_sent = true;
             edits.push(Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))));
         }
@@ -255,7 +284,9 @@ impl Decoder {
     /// The slow path for one event's choices.
     fn rebuild(&mut self, written: &str, envelope: &Envelope) -> Result<(Vec<u8>, Seen), StreamError> {
         let mut list: Vec<Value> = serde_json::from_str(written).map_err(|_| unreadable())?;
-        if let Some(failed) = list.iter().find(|choice| choice.get("error").is_some_and(|error| !error.is_null())) {
+        if let Some(failed) =
+            list.iter().find(|choice| choice.get("error").is_some_and(|error| !error.is_null()))
+        {
             return Err(StreamError::Fault(error::from_value(0, failed)));
         }
         let made_up = format!("call_{}", envelope.fallback_id.trim_start_matches("chatcmpl-"));
@@ -265,7 +296,13 @@ impl Decoder {
     }
 
     /// Edits that give a chunk its id, object, created and model.
-    fn identify<'e>(&mut self, members: &Members, text: &str, envelope: &Envelope, edits: &mut Vec<Edit<'e>>) {
+    fn identify<'e>(
+        &mut self,
+        members: &Members,
+        text: &str,
+        envelope: &Envelope,
+        edits: &mut Vec<Edit<'e>>,
+    ) {
         edits.push(Edit::Set("model", Cow::Owned(json::string(&envelope.model))));
         if members.get(text, "object") != Some("\"chat.completion.chunk\"") {
             edits.push(Edit::Set("object", Cow::Borrowed(b"\"chat.completion.chunk\"")));

@@ -68,9 +68,15 @@ mod tests {
     fn fragments_find_their_call() {
         type Fragment = (Option<u32>, &'static str, &'static str);
         let cases: &[(&[Fragment], &[usize])] = &[
-            (&[(Some(0), "a", "f"), (Some(0), "", ""), (Some(1), "b", "g"), (Some(1), "", "")], &[0, 0, 1, 1]),
+            (
+                &[(Some(0), "a", "f"), (Some(0), "", ""), (Some(1), "b", "g"), (Some(1), "", "")],
+                &[0, 0, 1, 1],
+            ),
             // id and name repeated on every fragment
-            (&[(Some(0), "a", "f"), (Some(0), "a", "f"), (Some(1), "b", "f"), (Some(1), "b", "f")], &[0, 0, 1, 1]),
+            (
+                &[(Some(0), "a", "f"), (Some(0), "a", "f"), (Some(1), "b", "f"), (Some(1), "b", "f")],
+                &[0, 0, 1, 1],
+            ),
             // no index at all
             (&[(None, "a", "f"), (None, "", ""), (None, "b", "g"), (None, "b", "")], &[0, 0, 1, 1]),
             // parallel calls under one index

@@ -3,7 +3,12 @@ use proptest::prelude::*;
 use super::*;
 
 /// Runs a stream cut into pieces; returns what the client gets and how it ended.
-fn run(pieces: &[&[u8]], quirks: &Quirks, think: bool, include_usage: bool) -> (Vec<Value>, bool, Result<(), StreamError>) {
+fn run(
+    pieces: &[&[u8]],
+    quirks: &Quirks,
+    think: bool,
+    include_usage: bool,
+) -> (Vec<Value>, bool, Result<(), StreamError>) {
     let envelope = Envelope { model: "p/m".into(), fallback_id: "chatcmpl-x".into(), ..Envelope::default() };
     let mut decoder = Decoder::new(quirks.clone(), think, include_usage, 1);
     let mut out = Vec::new();
@@ -23,7 +28,8 @@ fn run(pieces: &[&[u8]], quirks: &Quirks, think: bool, include_usage: bool) -> (
     }
     let text = String::from_utf8(out).unwrap();
     let done = text.ends_with("data: [DONE]\n\n");
-    let events = text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    let events =
+        text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
     (events.map(|data| serde_json::from_str(data).unwrap()).collect(), done, result.map(|_| ()))
 }
 
@@ -52,7 +58,10 @@ fn usage_goes_out_only_when_asked_for_and_metadata_rides_last() {
     assert!(without.iter().all(|event| event.get("usage").is_none() && event["model"] == "p/m"));
     assert!(without[2]["metadata"].is_object());
     let (with, ..) = run(&[text.as_bytes()], &Quirks::default(), false, true);
-    assert_eq!((with.len(), &with[3]["choices"], &with[3]["usage"]["total_tokens"]), (4, &serde_json::json!([]), &serde_json::json!(3)));
+    assert_eq!(
+        (with.len(), &with[3]["choices"], &with[3]["usage"]["total_tokens"]),
+        (4, &serde_json::json!([]), &serde_json::json!(3))
+    );
     assert!(with[3]["metadata"].is_object() && with[2].get("metadata").is_none());
 }
 
@@ -69,18 +78,34 @@ fn an_end_is_proven_or_it_is_an_error() {
     }
     let half = format!("{}data: {{\"id\":", events(&PLAIN[..2]));
     assert_eq!(run(&[half.as_bytes()], &Quirks::default(), false, false).2, Err(StreamError::Truncated));
-    assert!(matches!(run(&[b"data: [DONE]\n\n"], &Quirks::default(), false, false).2, Err(StreamError::Invalid(_))));
+    assert!(matches!(
+        run(&[b"data: [DONE]\n\n"], &Quirks::default(), false, false).2,
+        Err(StreamError::Invalid(_))
+    ));
 }
 
 #[test]
 fn errors_and_garbage_are_errors() {
-    for chunk in [r#"{"error":{"message":"m"}}"#, r#"{"error":"m"}"#, r#"{"choices":[{"index":0,"error":{"message":"m"},"delta":{}}]}"#] {
+    for chunk in [
+        r#"{"error":{"message":"m"}}"#,
+        r#"{"error":"m"}"#,
+        r#"{"choices":[{"index":0,"error":{"message":"m"},"delta":{}}]}"#,
+    ] {
         let text = events(&[PLAIN[0], chunk]);
-        assert!(matches!(run(&[text.as_bytes()], &Quirks::default(), false, false).2, Err(StreamError::Fault(f)) if f.message == "m"), "{chunk}");
+        assert!(
+            matches!(run(&[text.as_bytes()], &Quirks::default(), false, false).2, Err(StreamError::Fault(f)) if f.message == "m"),
+            "{chunk}"
+        );
     }
     for chunk in ["{", "nonsense", "[1]", "\u{0}"] {
         let text = events(&[PLAIN[0], chunk]);
-        assert!(matches!(run(&[text.as_bytes()], &Quirks::default(), false, false).2, Err(StreamError::Invalid(_))), "{chunk}");
+        assert!(
+            matches!(
+                run(&[text.as_bytes()], &Quirks::default(), false, false).2,
+                Err(StreamError::Invalid(_))
+            ),
+            "{chunk}"
+        );
     }
 }
 
@@ -95,13 +120,22 @@ fn dialects_come_out_as_openais() {
     ]);
     let (out, done, result) = run(&[chunks.as_bytes()], &Quirks::default(), false, true);
     assert!(done && result.is_ok());
-    assert_eq!((join(&out, "/choices/0/delta/reasoning"), join(&out, "/choices/0/delta/content")), ("think".into(), "answer".into()));
+    assert_eq!(
+        (join(&out, "/choices/0/delta/reasoning"), join(&out, "/choices/0/delta/content")),
+        ("think".into(), "answer".into())
+    );
     assert_eq!(out[0]["prompt_filter_results"], serde_json::json!([1]));
     assert_eq!(out[0]["choices"][0]["delta"]["role"], "assistant");
     assert_eq!(out[2]["choices"][0]["delta"]["tool_calls"][1]["index"], 1);
-    assert_eq!(out[3]["choices"][0]["delta"]["tool_calls"][0], serde_json::json!({"index":1,"function":{"arguments":"{}"}}));
+    assert_eq!(
+        out[3]["choices"][0]["delta"]["tool_calls"][0],
+        serde_json::json!({"index":1,"function":{"arguments":"{}"}})
+    );
     assert_eq!(out[3]["choices"][0]["finish_reason"], "tool_calls");
-    assert_eq!((&out[4]["usage"]["total_tokens"], &out[4]["id"]), (&serde_json::json!(3), &serde_json::json!("chatcmpl-x")));
+    assert_eq!(
+        (&out[4]["usage"]["total_tokens"], &out[4]["id"]),
+        (&serde_json::json!(3), &serde_json::json!("chatcmpl-x"))
+    );
 }
 
 proptest! {
