@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use llm_gateway::cli::{check, keys, out, serve};
+use llm_gateway::cli::{check, keys, models, out, serve};
 use llm_gateway::http::door::now_ms;
 use llm_gateway::store::SqliteStore;
 
@@ -33,6 +33,13 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// List the catalogue, or make one from LiteLLM's price file
+    Models {
+        #[command(subcommand)]
+        command: models::Command,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Print the version
     Version,
 }
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
         Command::Serve(ConfigFile { config }) => serve::run(config.as_deref()),
         Command::Check(ConfigFile { config }) => run_check(config.as_deref()),
         Command::Keys { command, config } => run_keys(command, config.config.as_deref()),
+        Command::Models { command, config } => run_models(command, config.config.as_deref()),
         Command::Version => {
             out::out(concat!("llm-gateway ", env!("CARGO_PKG_VERSION"), "\n"));
             0
@@ -65,6 +73,34 @@ fn run_check(file: Option<&Path>) -> u8 {
         out::err(&text)
     }
     code
+}
+
+fn run_models(command: models::Command, file: Option<&Path>) -> u8 {
+    let text = match command {
+        models::Command::Import { file, out, verbose } => models::import_file(&file, &out, verbose),
+        models::Command::List { name, provider } => match serve::load(file) {
+            Ok((_, catalog)) => Ok(models::list(&catalog, name.as_deref(), provider.as_deref())),
+            Err(problems) => {
+                out::err(&check::problems(&problems));
+                return check::EXIT_PROBLEMS;
+            }
+        },
+    };
+    finish(text)
+}
+
+/// Prints an outcome; gives the exit code.
+fn finish(outcome: Result<String, String>) -> u8 {
+    match outcome {
+        Ok(text) => {
+            out::out(&text);
+            0
+        }
+        Err(error) => {
+            out::err(&format!("error: {error}\n"));
+            1
+        }
+    }
 }
 
 /// Keys are changed in the store itself; a running gateway follows within seconds.
@@ -84,14 +120,5 @@ fn run_keys(command: keys::Command, file: Option<&Path>) -> u8 {
         store.close().await;
         text
     });
-    match outcome {
-        Ok(text) => {
-            out::out(&text);
-            0
-        }
-        Err(error) => {
-            out::err(&format!("error: {error}\n"));
-            1
-        }
-    }
+    finish(outcome)
 }

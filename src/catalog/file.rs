@@ -1,22 +1,201 @@
-//! provisional
-use super::Catalog;
+//! The catalogue's own file: one JSON document, prices in USD per million tokens as decimal strings, because that
+//! is how vendors publish them. Read strictly: every problem at once, each with its path.
 
-/// x
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::scale::per_token;
+use super::{Capabilities, Capability, Catalog, Model, Offer, Price};
+
+/// The shipped catalogue.
+const SHIPPED: &str = include_str!("../../config/models.json");
+
+/// One thing wrong with a catalogue file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// x
+    /// Where, e.g. `models[3].offers[0].price.input`.
     pub path: String,
-    /// x
+    /// What, and what to do.
     pub message: String,
 }
 
+/// The document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Version of the format: 1.
+    pub version: u32,
+    /// Where the facts come from.
+    #[serde(default)]
+    pub source: String,
+    /// Under what licence.
+    #[serde(default)]
+    pub license: String,
+    /// The models.
+    pub models: Vec<ModelEntry>,
+}
+
+/// One model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Canonical name.
+    pub id: String,
+    /// In the auto pool.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto: bool,
+    /// Who offers it.
+    pub offers: Vec<OfferEntry>,
+}
+
+/// One provider's offer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferEntry {
+    /// Provider id.
+    pub provider: String,
+    /// The name sent upstream.
+    pub upstream: String,
+    /// Tokens that fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    /// Output tokens at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+    /// What it can do.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// Retirement day, `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retires: Option<String>,
+    /// USD per million tokens; left out when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+}
+
 impl Catalog {
-    /// x
+    /// The catalogue that ships with the binary.
+    ///
+    /// # Errors
+    /// Never in a released binary: a test reads it.
     pub fn embedded() -> Result<Self, Vec<Problem>> {
-        Ok(Self::default())
+        Self::parse(SHIPPED.as_bytes())
     }
-    /// x
-    pub fn parse(_: &[u8]) -> Result<Self, Vec<Problem>> {
-        Ok(Self::default())
+
+    /// Reads a catalogue file.
+    ///
+    /// # Errors
+    /// Every problem, with its path.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let document: Document = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            vec![Problem { path: error.path().to_string(), message: error.inner().to_string() }]
+        })?;
+        let mut problems = Vec::new();
+        if document.version != 1 {
+            let message = format!("version {} is not known; this gateway reads version 1", document.version);
+            problems.push(Problem { path: "version".to_owned(), message });
+        }
+        let mut seen = std::collections::HashSet::new();
+        let mut models = Vec::with_capacity(document.models.len());
+        for (at, entry) in document.models.into_iter().enumerate() {
+            let path = format!("models[{at}]");
+            if entry.id.is_empty() || entry.id.contains('/') || entry.id == "auto" {
+                problems.push(Problem {
+                    path: format!("{path}.id"),
+                    message: "a name without `/`, not `auto`".to_owned(),
+                });
+            }
+            if !seen.insert(entry.id.clone()) {
+                problems.push(Problem {
+                    path: format!("{path}.id"),
+                    message: format!("`{}` is there twice", entry.id),
+                });
+            }
+            if entry.offers.is_empty() {
+                problems.push(Problem {
+                    path: format!("{path}.offers"),
+                    message: "at least one offer".to_owned(),
+                });
+            }
+            models.push(model(entry, &path, &mut problems));
+        }
+        if problems.is_empty() { Ok(Self::new(models)) } else { Err(problems) }
     }
+}
+
+fn model(entry: ModelEntry, path: &str, problems: &mut Vec<Problem>) -> Model {
+    let id: Arc<str> = Arc::from(entry.id);
+    let offers = entry.offers.into_iter().enumerate();
+    let offers = offers
+        .map(|(at, entry)| Arc::new(offer(entry, &id, &format!("{path}.offers[{at}]"), problems)))
+        .collect();
+    Model { id, auto: entry.auto, offers }
+}
+
+fn offer(entry: OfferEntry, model: &Arc<str>, path: &str, problems: &mut Vec<Problem>) -> Offer {
+    let mut capabilities = Capabilities::NONE;
+    for (at, name) in entry.capabilities.iter().enumerate() {
+        match Capability::ALL.into_iter().find(|one| one.name() == name) {
+            Some(capability) => capabilities.insert(capability),
+            None => {
+                let names: Vec<&str> = Capability::ALL.into_iter().map(Capability::name).collect();
+                let message = format!("`{name}` is none of {}", names.join(", "));
+                problems.push(Problem { path: format!("{path}.capabilities[{at}]"), message });
+            }
+        }
+    }
+    let day = |day: &String| day.len() == 10 && day.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+    if entry.retires.as_ref().is_some_and(|retires| !day(retires)) {
+        problems.push(Problem {
+            path: format!("{path}.retires"),
+            message: "a day such as 2027-01-31".to_owned(),
+        });
+    }
+    let price = entry.price.map(|price| {
+        per_token(&price).unwrap_or_else(|| {
+            let message =
+                "a rate has more than 6 digits after the point and cannot be held exactly".to_owned();
+            problems.push(Problem { path: format!("{path}.price"), message });
+            price
+        })
+    });
+    let upstream = if *entry.upstream == **model { Arc::clone(model) } else { Arc::from(entry.upstream) };
+    Offer {
+        provider: Arc::from(entry.provider),
+        model: Arc::clone(model),
+        upstream,
+        context_window: entry.context_window,
+        max_output: entry.max_output,
+        capabilities,
+        retires: entry.retires.map(Arc::from),
+        price: price.map(Arc::new),
+    }
+}
+
+impl Document {
+    /// As a file: one offer per line, in the order given.
+    pub fn render(&self) -> String {
+        let mut out = format!(
+            "{{\"version\":{},\n\"source\":{},\n\"license\":{},\n\"models\":[\n",
+            self.version,
+            json(&self.source),
+            json(&self.license)
+        );
+        for (at, model) in self.models.iter().enumerate() {
+            let auto = if model.auto { ",\"auto\":true" } else { "" };
+            let offers: Vec<String> = model.offers.iter().map(|offer| format!("  {}", json(offer))).collect();
+            let comma = if at + 1 < self.models.len() { "," } else { "" };
+            let id = json(&model.id);
+            out.push_str(&format!("{{\"id\":{id}{auto},\"offers\":[\n{}]}}{comma}\n", offers.join(",\n")));
+        }
+        out.push_str("]}\n");
+        out
+    }
+}
+
+/// One line of JSON.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }

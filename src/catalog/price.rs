@@ -59,16 +59,14 @@ pub struct SizeTier {
     /// Applies when prompt tokens exceed this.
     pub above: u64,
     /// Kinds left out keep the base rate.
-    #[serde(flatten)]
     pub rates: Rates,
 }
 
 /// Rates of one service tier, with their own size tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TierPrice {
     /// Kinds left out keep the base rate.
-    #[serde(flatten)]
     pub rates: Rates,
     /// Size tiers within this service tier, ascending.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -77,10 +75,9 @@ pub struct TierPrice {
 
 /// What one offer of a model costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Price {
     /// Base rates, USD per token.
-    #[serde(flatten)]
     pub rates: Rates,
     /// USD per request, on top.
     #[serde(skip_serializing_if = "Option::is_none")]

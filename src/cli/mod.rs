@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod keys;
+pub mod models;
 pub mod out;
 pub mod serve;

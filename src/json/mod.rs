@@ -107,9 +107,7 @@ fn range_of(whole: &str, part: &str) -> Range<usize> {
 
 /// The decoded name, if the written one (with quotes) holds escapes.
 fn decode_name(written: &str) -> Option<Box<str>> {
-    if memchr::memchr(b'\\', written.as_bytes()).is_none() {
-        return None;
-    }
+    memchr::memchr(b'\\', written.as_bytes())?;
     serde_json::from_str::<String>(written).ok().map(String::into_boxed_str)
 }
 

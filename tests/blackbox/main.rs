@@ -1,1 +1,1 @@
-
+//! Black-box tests: the built binary, over HTTP.

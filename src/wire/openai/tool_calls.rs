@@ -46,7 +46,7 @@ impl ToolCalls {
             Some(_) => self.calls.iter().rposition(|call| call.upstream_index == index).filter(|at| {
                 // The same index with another id and a name is another, parallel call.
                 let other = self.calls.get(*at).is_some_and(|call| !id.is_empty() && call.id != id);
-                !(other && !name.is_empty())
+                !other || name.is_empty()
             }),
             None if !id.is_empty() => self.calls.iter().position(|call| call.id == id),
             None if name.is_empty() => self.calls.len().checked_sub(1),
