@@ -1,1 +1,4 @@
 //! Black-box tests: the built binary, over HTTP.
+
+mod chat;
+mod support;

@@ -1,0 +1,160 @@
+//! A gateway process of its own for a test, on free ports, in a temporary folder.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::process::{Process, Signal};
+use super::{Client, Upstream};
+
+/// The admin key of every gateway under test.
+const ADMIN_KEY: &str = "admin-key-of-the-tests";
+
+/// What a gateway is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    config: String,
+    variables: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// From the text of a configuration file; listeners, data folder and admin key are set by variables.
+    pub fn new(config: impl Into<String>) -> Self {
+        Self { config: config.into(), variables: Vec::new() }
+    }
+
+    /// A provider `up` at `upstream`, and nothing else.
+    pub fn with_upstream(upstream: &Upstream) -> Self {
+        Self::new(format!("providers:\n  up: {{ base_url: '{}' }}\n", upstream.base_url()))
+    }
+
+    /// Adds an environment variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds lines to the configuration file.
+    pub fn config(mut self, more: &str) -> Self {
+        self.config.push_str(more);
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(self) -> Gateway {
+        Gateway::start_in(TempDir::new().expect("a temporary folder"), self).await
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// The process.
+    pub process: Process,
+    /// `http://127.0.0.1:PORT` of the public listener.
+    pub url: String,
+    /// `http://127.0.0.1:PORT` of the ops listener.
+    pub ops: String,
+    folder: TempDir,
+    setup: Setup,
+}
+
+impl Gateway {
+    /// A gateway with a provider `up` at `upstream`.
+    pub async fn before(upstream: &Upstream) -> Self {
+        Setup::with_upstream(upstream).start().await
+    }
+
+    /// Starts in a folder, which may hold what an earlier gateway left.
+    async fn start_in(folder: TempDir, setup: Setup) -> Self {
+        std::fs::write(folder.path().join("gateway.yaml"), &setup.config).expect("the folder can be written");
+        let mut variables = vec![
+            ("LLM_GATEWAY__SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("LLM_GATEWAY__OPS__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("LLM_GATEWAY__ADMIN_KEY".to_owned(), ADMIN_KEY.to_owned()),
+            ("LLM_GATEWAY__SERVER__WORKERS".to_owned(), "1".to_owned()),
+        ];
+        variables.extend(setup.variables.clone());
+        let mut process = Process::start(&["serve", "--config", "gateway.yaml"], folder.path(), &variables);
+        let ready = process.logged("ready").await;
+        let address = |name: &str| {
+            format!("http://{}", ready.get(name).and_then(Value::as_str).expect("ready names its addresses"))
+        };
+        Self { url: address("listen"), ops: address("ops"), process, folder, setup }
+    }
+
+    /// Ends the process as a crash would and starts another in the same folder.
+    pub async fn crash_and_restart(mut self) -> Self {
+        self.process.kill();
+        Self::start_in(self.folder, self.setup).await
+    }
+
+    /// Sends SIGTERM, waits for the end, gives the exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        self.process.signal(Signal::Terminate);
+        self.process.ended().await.code()
+    }
+
+    /// Its folder: configuration file and `data`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A client with a fresh key without limits.
+    pub async fn client(&self) -> Client {
+        self.client_with(json!({"name": "test"})).await
+    }
+
+    /// A client with a key made from this specification.
+    pub async fn client_with(&self, spec: Value) -> Client {
+        let made = self.admin("POST", "/keys", Some(spec)).await;
+        let key = made.1.get("key").and_then(Value::as_str).unwrap_or_else(|| panic!("no key in {made:?}"));
+        Client::new(&self.url, key)
+    }
+
+    /// One management call; gives status and body.
+    pub async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = reqwest::Client::new()
+            .request(method, format!("{}/admin/v1{path}", self.ops))
+            .bearer_auth(ADMIN_KEY);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("the ops listener answers");
+        let status = response.status().as_u16();
+        let text = response.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The ledger's newest rows, once there are at least `count` of them.
+    pub async fn ledger(&self, count: usize) -> Vec<Value> {
+        super::eventually("the ledger has its rows", || async {
+            let (_, page) = self.admin("GET", "/requests?limit=100", None).await;
+            let rows = page.get("data")?.as_array()?.clone();
+            (rows.len() >= count).then_some(rows)
+        })
+        .await
+    }
+
+    /// The text of /metrics.
+    pub async fn metrics(&self) -> String {
+        let response = reqwest::get(format!("{}/metrics", self.ops)).await.expect("metrics answer");
+        response.text().await.expect("text")
+    }
+
+    /// The value of one series, written as in the exposition, 0 when it is not there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.trim().parse().expect("a number"))
+    }
+
+    /// Waits until no call is in flight.
+    pub async fn idle(&self) {
+        super::eventually("no call is in flight", || async {
+            (self.metric("llm_gateway_in_flight_requests").await == 0.0).then_some(())
+        })
+        .await;
+    }
+}

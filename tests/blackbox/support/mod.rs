@@ -1,0 +1,30 @@
+//! What every capability's tests stand on: a gateway process, an upstream that misbehaves on command, a client.
+
+#![allow(dead_code, unused_imports, reason = "each module uses its own part")]
+
+mod client;
+mod gateway;
+mod process;
+mod upstream;
+
+use std::time::Duration;
+
+pub use client::{Answer, Client, Event};
+pub use gateway::{Gateway, Setup};
+pub use process::Process;
+pub use upstream::{Request, Script, Upstream, chunk, completion, stream_head, whole};
+
+/// How long a test waits for something that must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives something; panics with `what` after [`PATIENCE`].
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "did not happen in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,108 @@
+//! A process of the binary under test: its standard error is kept line by line, and it never outlives its test.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::eventually;
+
+/// A running process.
+pub struct Process {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// A signal to send.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// What a supervisor sends.
+    Terminate,
+}
+
+impl Process {
+    /// Starts the binary with a clean environment, so that no credential of this machine can change a test.
+    pub fn start(arguments: &[&str], folder: &Path, variables: &[(String, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llm-gateway"));
+        command.args(arguments).current_dir(folder).env_clear();
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stderr = child.stderr.take().expect("piped");
+        let kept = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                kept.lock().expect("no test panics while it holds the lines").push(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it said so far.
+    pub fn log(&self) -> String {
+        self.lines.lock().expect("no test panics while it holds the lines").join("\n")
+    }
+
+    /// Its log lines that are JSON objects.
+    pub fn events(&self) -> Vec<Value> {
+        self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits for a log line with this message; panics when the process ends before.
+    pub async fn logged(&mut self, message: &str) -> Value {
+        let lines = Arc::clone(&self.lines);
+        loop {
+            let found = lines.lock().expect("lines").iter().find_map(|line| {
+                let event: Value = serde_json::from_str(line).ok()?;
+                (event.get("message").and_then(Value::as_str) == Some(message)).then_some(event)
+            });
+            if let Some(event) = found {
+                return event;
+            }
+            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
+                panic!("the process ended with {status} before it said {message:?}:\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let name = match signal {
+            Signal::Interrupt => "-INT",
+            Signal::Terminate => "-TERM",
+        };
+        let status = Command::new("kill").args([name, &self.id().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the process ends", || std::future::ready(child.try_wait().expect("a child can be asked")))
+            .await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

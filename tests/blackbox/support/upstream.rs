@@ -1,0 +1,313 @@
+//! An upstream over raw TCP: it says exactly what a test wants, in the pieces and at the moments it wants, and
+//! breaks off as it wants. Libraries are too polite for that.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::eventually;
+
+/// A request that reached the upstream.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Request line and headers, as sent.
+    pub head: String,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Which connection it came over, from 0.
+    pub connection: usize,
+    /// Which request it is, from 0.
+    pub number: usize,
+}
+
+impl Request {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (given, value) = line.split_once(':')?;
+            given.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the gateway sends JSON")
+    }
+}
+
+/// What a connection does next.
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Vec<u8>),
+    Wait(Duration),
+    UntilClosed,
+    Close,
+    Reset,
+}
+
+/// What an upstream does with one request, in order. At its end the connection takes the next request.
+#[derive(Clone, Debug, Default)]
+pub struct Script(Vec<Step>);
+
+impl Script {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends bytes in one write.
+    pub fn send(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.0.push(Step::Send(bytes.into()));
+        self
+    }
+
+    /// Sends bytes in writes of `size`, each on its way before the next.
+    pub fn send_in_pieces(mut self, bytes: &[u8], size: usize) -> Self {
+        for piece in bytes.chunks(size) {
+            self.0.push(Step::Send(piece.to_vec()));
+            self.0.push(Step::Wait(Duration::from_micros(200)));
+        }
+        self
+    }
+
+    /// Waits. For pacing what is sent, never for synchronisation.
+    pub fn wait(mut self, pause: Duration) -> Self {
+        self.0.push(Step::Wait(pause));
+        self
+    }
+
+    /// Says nothing until the gateway closes the connection.
+    pub fn until_closed(mut self) -> Self {
+        self.0.push(Step::UntilClosed);
+        self
+    }
+
+    /// Closes the connection in an orderly way (FIN).
+    pub fn close(mut self) -> Self {
+        self.0.push(Step::Close);
+        self
+    }
+
+    /// Resets the connection (RST).
+    pub fn reset(mut self) -> Self {
+        self.0.push(Step::Reset);
+        self
+    }
+}
+
+/// A running upstream.
+pub struct Upstream {
+    port: u16,
+    seen: Arc<Mutex<Vec<Request>>>,
+    open: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+type Answering = Arc<dyn Fn(&Request) -> Script + Send + Sync>;
+
+impl Upstream {
+    /// Answers every request with the script that `answer` gives.
+    pub async fn start(answer: impl Fn(&Request) -> Script + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let (seen, open, accepted) = (Arc::default(), Arc::default(), Arc::default());
+        let shared = Shared {
+            answer: Arc::new(answer) as Answering,
+            seen: Arc::clone(&seen),
+            open: Arc::clone(&open),
+            accepted: Arc::clone(&accepted),
+        };
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(shared.clone().serve(stream));
+            }
+        });
+        Self { port, seen, open, accepted, task }
+    }
+
+    /// Answers every request with the same script.
+    pub async fn always(script: Script) -> Self {
+        Self::start(move |_| script.clone()).await
+    }
+
+    /// `base_url` for a provider row.
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}/v1", self.port)
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.seen.lock().expect("requests").clone()
+    }
+
+    /// The last request.
+    pub fn last(&self) -> Request {
+        self.requests().pop().expect("a request reached the upstream")
+    }
+
+    /// Connections accepted so far.
+    pub fn connections(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Connections open now.
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Waits until `count` requests arrived.
+    pub async fn reached(&self, count: usize) {
+        eventually("requests reach the upstream", || {
+            std::future::ready((self.requests().len() >= count).then_some(()))
+        })
+        .await;
+    }
+
+    /// Waits until no connection is open; gives how long that took.
+    pub async fn all_closed(&self) -> Duration {
+        let started = tokio::time::Instant::now();
+        eventually("the upstream's connections are closed", || {
+            std::future::ready((self.open_connections() == 0).then_some(()))
+        })
+        .await;
+        started.elapsed()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    answer: Answering,
+    seen: Arc<Mutex<Vec<Request>>>,
+    open: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
+}
+
+/// Counts an open connection.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    async fn serve(self, mut stream: TcpStream) {
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let _open = Open(Arc::clone(&self.open));
+        let connection = self.accepted.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.set_nodelay(true);
+        let mut buffer = Vec::new();
+        while let Some((head, body)) = read_request(&mut stream, &mut buffer).await {
+            let request = {
+                let mut seen = self.seen.lock().expect("requests");
+                let request = Request { head, body, connection, number: seen.len() };
+                seen.push(request.clone());
+                request
+            };
+            let script = (self.answer)(&request);
+            if !play(&mut stream, script).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Plays a script; false when the connection is over.
+async fn play(stream: &mut TcpStream, script: Script) -> bool {
+    for step in script.0 {
+        match step {
+            Step::Send(bytes) => {
+                if stream.write_all(&bytes).await.is_err() {
+                    return false;
+                }
+            }
+            Step::Wait(pause) => tokio::time::sleep(pause).await,
+            Step::UntilClosed => {
+                let mut waste = [0; 1024];
+                while stream.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+                return false;
+            }
+            Step::Close => {
+                let _ = stream.shutdown().await;
+                return false;
+            }
+            Step::Reset => {
+                let _ = socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Reads one request; `None` at the end of the connection.
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+    let end = loop {
+        if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        read_more(stream, buffer).await?;
+    };
+    let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let total = end + length.unwrap_or(0);
+    while buffer.len() < total {
+        read_more(stream, buffer).await?;
+    }
+    let body = buffer[end..total].to_vec();
+    buffer.drain(..total);
+    Some((head, body))
+}
+
+async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+    let mut piece = [0; 16 * 1024];
+    let read = stream.read(&mut piece).await.ok().filter(|read| *read > 0)?;
+    buffer.extend_from_slice(&piece[..read]);
+    Some(())
+}
+
+/// A whole HTTP answer with a JSON body.
+pub fn whole(status: u16, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+/// A plain chat completion.
+pub fn completion(text: &str) -> Value {
+    json!({
+        "id": "chatcmpl-up", "object": "chat.completion", "created": 1_700_000_000, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    })
+}
+
+/// The head of a stream in chunked encoding.
+pub fn stream_head() -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec()
+}
+
+/// Bytes as one piece of chunked encoding; the empty piece ends the body.
+pub fn chunk(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let bytes = bytes.as_ref();
+    let mut out = format!("{:x}\r\n", bytes.len()).into_bytes();
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+    out
+}
