@@ -275,7 +275,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(S
 }
 
 async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
-    let mut piece = [0; 16 * 1024];
+    let mut piece = vec![0; 16 * 1024];
     let read = stream.read(&mut piece).await.ok().filter(|read| *read > 0)?;
     buffer.extend_from_slice(&piece[..read]);
     Some(())
