@@ -97,7 +97,9 @@ fn is_plain(view: &ChoiceView<'_>, choices: &Choices) -> bool {
     // Two fragments of new calls in one event are rare: the slow path numbers them.
     let tools = calls.len() <= 1 && calls.iter().all(|call| call_is_plain(call, state));
     let any_tool = !calls.is_empty() || state.is_some_and(|state| state.tools.any());
-    let finish = view.finish_reason.as_ref().is_none_or(|word| finish::is_exact(&word.0, any_tool));
+    let repeated = view.finish_reason.is_some() && state.is_some_and(|state| state.finished);
+    let finish =
+        view.finish_reason.as_ref().is_none_or(|word| finish::is_exact(&word.0, any_tool)) && !repeated;
     untouched && role && tools && finish
 }
 

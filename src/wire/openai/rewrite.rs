@@ -38,37 +38,54 @@ pub fn reply_choice(choice: &mut Value, at: usize, think_tags: bool, made_up_id:
     settle_finish(choice, tools);
 }
 
-/// Rebuilds the `choices` of one stream event and notes what they held.
-pub fn event_choices(written: &mut [Value], choices: &mut Choices, made_up_id: &str) -> Seen {
+/// Rebuilds the `choices` of one stream event and notes what they held. A choice that only says once more that it
+/// is finished (some vendors do so beside the usage) is taken out.
+pub fn event_choices(written: &mut Vec<Value>, choices: &mut Choices, made_up_id: &str) -> Seen {
     let mut seen = Seen::default();
-    for value in written {
-        let Some(choice) = value.as_object_mut() else { continue };
-        let index = choice.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok());
-        let index = index.unwrap_or(0);
-        choice.insert("index".to_owned(), json!(index));
-        choice.shift_remove("usage");
-        if let Some(message) = choice.shift_remove("message") {
-            choice.entry("delta").or_insert(message);
-        }
-        if !choice.get("delta").is_some_and(Value::is_object) {
-            choice.insert("delta".to_owned(), json!({}));
-        }
-        let Some(state) = choices.get_or_open(index) else { continue };
-        let finishes = choice.get("finish_reason").is_some_and(|reason| !reason.is_null() && reason != "");
-        if let Some(Value::Object(delta)) = choice.get_mut("delta") {
-            rebuild_delta(delta, state, finishes, made_up_id);
-        }
-        settle_finish(choice, state.tools.any());
-        state.finished |= finishes;
-        seen.finish |= finishes;
-        if let Some(Value::Object(delta)) = choice.get("delta") {
-            seen.content |= finishes | holds_content(delta);
-            for text in texts(delta) {
-                choices.deliver(text);
-            }
-        }
-    }
+    written.retain_mut(|value| match value.as_object_mut() {
+        Some(choice) => event_choice(choice, choices, made_up_id, &mut seen),
+        None => false,
+    });
     seen
+}
+
+/// Rebuilds one choice of a stream event; false when it says nothing new.
+fn event_choice(
+    choice: &mut Map<String, Value>,
+    choices: &mut Choices,
+    made_up_id: &str,
+    seen: &mut Seen,
+) -> bool {
+    let index = choice.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok());
+    let index = index.unwrap_or(0);
+    choice.insert("index".to_owned(), json!(index));
+    choice.shift_remove("usage");
+    if let Some(message) = choice.shift_remove("message") {
+        choice.entry("delta").or_insert(message);
+    }
+    if !choice.get("delta").is_some_and(Value::is_object) {
+        choice.insert("delta".to_owned(), json!({}));
+    }
+    let Some(state) = choices.get_or_open(index) else { return true };
+    let mut finishes = choice.get("finish_reason").is_some_and(|reason| !reason.is_null() && reason != "");
+    let repeated = finishes && state.finished;
+    if repeated {
+        finishes = false;
+        choice.insert("finish_reason".to_owned(), Value::Null);
+    }
+    if let Some(Value::Object(delta)) = choice.get_mut("delta") {
+        rebuild_delta(delta, state, finishes, made_up_id);
+    }
+    settle_finish(choice, state.tools.any());
+    state.finished |= finishes;
+    seen.finish |= finishes;
+    let Some(Value::Object(delta)) = choice.get("delta") else { return true };
+    let content = holds_content(delta);
+    seen.content |= finishes | content;
+    for text in texts(delta) {
+        choices.deliver(text);
+    }
+    content || !repeated
 }
 
 /// Rebuilds a delta.

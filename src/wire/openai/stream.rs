@@ -259,7 +259,10 @@ impl Decoder {
         let seen = match plain::accept(written, &mut self.choices) {
             Some(seen) => seen,
             None => {
-                let (rebuilt, seen) = self.rebuild(written, envelope)?;
+                let Some((rebuilt, seen)) = self.rebuild(written, envelope)? else {
+                    self.without_choices(members, text);
+                    return Ok(false);
+                };
                 edits.push(Edit::Set("choices", Cow::Owned(rebuilt)));
                 seen
             }
@@ -281,8 +284,12 @@ impl Decoder {
         Ok(seen.content)
     }
 
-    /// The slow path for one event's choices.
-    fn rebuild(&mut self, written: &str, envelope: &Envelope) -> Result<(Vec<u8>, Seen), StreamError> {
+    /// The slow path for one event's choices; `None` when nothing is left of them.
+    fn rebuild(
+        &mut self,
+        written: &str,
+        envelope: &Envelope,
+    ) -> Result<Option<(Vec<u8>, Seen)>, StreamError> {
         let mut list: Vec<Value> = serde_json::from_str(written).map_err(|_| unreadable())?;
         if let Some(failed) =
             list.iter().find(|choice| choice.get("error").is_some_and(|error| !error.is_null()))
@@ -291,8 +298,11 @@ impl Decoder {
         }
         let made_up = format!("call_{}", envelope.fallback_id.trim_start_matches("chatcmpl-"));
         let seen = rewrite::event_choices(&mut list, &mut self.choices, &made_up);
+        if list.is_empty() {
+            return Ok(None);
+        }
         let rebuilt = serde_json::to_vec(&list).map_err(|_| unreadable())?;
-        Ok((rebuilt, seen))
+        Ok(Some((rebuilt, seen)))
     }
 
     /// Edits that give a chunk its id, object, created and model.

@@ -138,6 +138,25 @@ fn dialects_come_out_as_openais() {
     );
 }
 
+#[test]
+fn a_finish_reason_goes_out_once() {
+    let chunks = events(&[
+        PLAIN[1],
+        PLAIN[2],
+        r#"{"choices":[{"index":0,"delta":{"content":" late"},"finish_reason":"stop"}]}"#,
+        r#"{"id":"a","created":1,"provider":"x","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"stop","native_finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#,
+        "[DONE]",
+    ]);
+    for include_usage in [false, true] {
+        let (out, done, result) = run(&[chunks.as_bytes()], &Quirks::default(), false, include_usage);
+        assert!(done && result.is_ok());
+        assert_eq!(join(&out, "/choices/0/finish_reason"), "stop");
+        assert_eq!(join(&out, "/choices/0/delta/content"), "h\u{e9} – 😀 late");
+        assert_eq!(out.iter().filter(|event| event.get("metadata").is_some()).count(), 1);
+        assert_eq!(out.len(), 3 + usize::from(include_usage), "{out:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
