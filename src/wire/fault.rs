@@ -7,7 +7,7 @@ use crate::error::Error;
 /// An upstream's refusal or failure, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
-    /// HTTP status; for an error inside a 200 the status its `code` names, else 0.
+    /// HTTP status; for an error inside a 200 the status that it names itself, else 0.
     pub status: u16,
     /// The upstream's words.
     pub message: String,

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::json::Members;
 use crate::wire::Fault;
 
 /// Characters of an unreadable body that are quoted.
@@ -53,8 +54,11 @@ pub fn from_value(status: u16, value: &Value) -> Fault {
         _ => message,
     };
     let code = word(inner, "code");
-    let named =
-        code.as_deref().and_then(|code| code.parse::<u16>().ok()).filter(|code| (400..600).contains(code));
+    let codes = [code.clone(), word(inner, "status_code"), word(inner, "status"), word(value, "status")];
+    let named = codes
+        .into_iter()
+        .flatten()
+        .find_map(|code| code.parse().ok().filter(|code| (400..600).contains(code)));
     Fault {
         status: if status == 200 || status == 0 { named.unwrap_or(0) } else { status },
         message,
@@ -63,6 +67,13 @@ pub fn from_value(status: u16, value: &Value) -> Fault {
         param: word(inner, "param"),
         retry_after: None,
     }
+}
+
+/// True when an answer without `choices` says that it is an error, if not under `error`: some servers name it in
+/// `object`, others give nothing but its words.
+pub fn stands_alone(members: &Members, text: &str) -> bool {
+    let is_text = |name: &str| members.get(text, name).is_some_and(|value| value.starts_with('"'));
+    members.get(text, "object") == Some("\"error\"") || is_text("message") || is_text("detail")
 }
 
 /// A field as text, if it is a string or a number.
@@ -102,8 +113,16 @@ mod tests {
     }
 
     #[test]
-    fn an_error_inside_a_200_takes_the_status_its_code_names() {
+    fn an_error_inside_a_200_takes_the_status_it_names() {
         assert_eq!(decode_error(200, br#"{"error":{"message":"m","code":429}}"#).status, 429);
         assert_eq!(decode_error(200, br#"{"error":{"message":"m","code":"weird"}}"#).status, 0);
+        assert_eq!(
+            decode_error(200, br#"{"error":{"message":"m","code":"weird","status":400}}"#).status,
+            400
+        );
+        assert_eq!(
+            decode_error(0, br#"{"error":{"message":"m","status_code":503,"status":"x"}}"#).status,
+            503
+        );
     }
 }

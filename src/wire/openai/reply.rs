@@ -89,6 +89,9 @@ impl Reply {
         }
         let written = members.get(text, "choices").filter(|choices| choices.starts_with('['));
         let Some(written) = written else {
+            if error::stands_alone(&members, text) {
+                return Err(StreamError::Fault(error::decode_error(200, body)));
+            }
             return Err(StreamError::Invalid("its answer has no choices".to_owned()));
         };
         let choices = match (think_tags, is_plain(written)) {
@@ -177,4 +180,29 @@ fn rebuild(written: &str, think_tags: bool, made_up_id: &str) -> Result<Vec<u8>,
         }
     }
     serde_json::to_vec(&choices).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_a_200_keeps_its_words() {
+        for body in [
+            r#"{"error":{"message":"m","status":400}}"#,
+            r#"{"object":"error","message":"m","code":400}"#,
+            r#"{"detail":"m","status":400}"#,
+            r#"{"choices":[{"index":0,"error":{"message":"m","code":400}}]}"#,
+        ] {
+            let decoded = Reply::decode(body.as_bytes(), &Quirks::default(), false, "");
+            assert!(
+                matches!(&decoded, Err(StreamError::Fault(fault)) if fault.message == "m" && fault.status == 400),
+                "{body}: {decoded:?}"
+            );
+        }
+        for body in ["", " \n", "<html>", "{}", "[]", r#"{"choices":[]}"#, r#"{"message":{"role":"x"}}"#] {
+            let decoded = Reply::decode(body.as_bytes(), &Quirks::default(), false, "");
+            assert!(matches!(decoded, Err(StreamError::Invalid(_))), "{body}");
+        }
+    }
 }

@@ -223,6 +223,9 @@ impl Decoder {
             self.service_tier = Some(tier);
         }
         match members.get(text, "choices").map(str::trim) {
+            None | Some("null") if error::stands_alone(&members, text) => {
+                return Err(StreamError::Fault(error::decode_error(0, data)));
+            }
             None | Some("null") => self.without_choices(&members, text),
             Some(written) if written.starts_with('[') && written.trim_start_matches('[').trim() == "]" => {
                 self.without_choices(&members, text);

@@ -89,6 +89,8 @@ fn errors_and_garbage_are_errors() {
     for chunk in [
         r#"{"error":{"message":"m"}}"#,
         r#"{"error":"m"}"#,
+        r#"{"object":"error","message":"m","code":400}"#,
+        r#"{"detail":"m"}"#,
         r#"{"choices":[{"index":0,"error":{"message":"m"},"delta":{}}]}"#,
     ] {
         let text = events(&[PLAIN[0], chunk]);
