@@ -208,6 +208,22 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// `json_schema` with its `schema` alone; the schema's bytes stay.
+    fn bare_schema(&mut self) {
+        let Some(format) = self.given("response_format") else { return };
+        let outer = Members::parse(format).unwrap_or_default();
+        let Some(written) = outer.get(format, "json_schema") else { return };
+        let inner = Members::parse(written).unwrap_or_default();
+        let more = others(&inner, written, &["schema"]);
+        if more.is_empty() {
+            return;
+        }
+        let (mut bare, mut out) = (Vec::with_capacity(written.len()), Vec::with_capacity(format.len()));
+        inner.splice(written, &more, &mut bare);
+        outer.splice(format, &[Edit::Set("json_schema", Cow::Owned(bare))], &mut out);
+        self.edits.push(Edit::Set("response_format", Cow::Owned(out)));
+    }
+
     /// Values whose shape the vendor wants otherwise.
     fn shapes(&mut self) -> Result<(), EncodeError> {
         if let Some(word) = &self.quirks.tool_choice_required
@@ -216,10 +232,7 @@ impl<'a> Encoder<'a> {
             self.edits.push(Edit::Set("tool_choice", Cow::Owned(json::string(word))));
         }
         if self.quirks.bare_json_schema && self.request.uses.json_schema {
-            let format: Value =
-                self.given("response_format").and_then(|f| serde_json::from_str(f).ok()).unwrap_or_default();
-            let schema = format.pointer("/json_schema/schema").cloned().unwrap_or_default();
-            self.set("response_format", &json!({"type": "json_schema", "json_schema": {"schema": schema}}));
+            self.bare_schema();
         }
         let developer = self.request.developer_role && !self.quirks.developer_role;
         let reasoning = self.request.reasoning_back && self.quirks.reasoning_back != ReasoningBack::AsSent;
@@ -231,6 +244,11 @@ impl<'a> Encoder<'a> {
         }
         Ok(())
     }
+}
+
+/// The members of `text` but for those named in `keep`.
+fn others<'m>(members: &'m Members, text: &'m str, keep: &[&str]) -> Vec<Edit<'m>> {
+    members.iter(text).filter(|(name, _)| !keep.contains(name)).map(|(name, _)| Edit::Remove(name)).collect()
 }
 
 /// Copies the messages, changing roles and returned reasoning; every other byte stays.

@@ -38,6 +38,7 @@ const TOUCHES: &[(&str, &str, &str, &[&str])] = &[
     (r#"{"drop_params":["logit_bias"]}"#, r#","logit_bias":{},"seed":2"#, r#","seed":2"#, &["logit_bias"]),
     (r#"{"rename_params":{"seed":"random_seed"}}"#, r#","seed":2"#, r#","random_seed":2"#, &[]),
     (r#"{"tool_choice_required":"any"}"#, r#","tool_choice":"required""#, r#","tool_choice":"any""#, &[]),
+    (r#"{"bare_json_schema":true}"#, r#","response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{"a":1.0e1},"strict":true}}"#, r#","response_format":{"type":"json_schema","json_schema":{"schema":{"a":1.0e1}}}"#, &[]),
     (r#"{"reasoning_effort":"none"}"#, r#","reasoning_effort":"low","seed":1"#, r#","seed":1"#, &["reasoning_effort"]),
     (r#"{"reasoning_effort":"enable_thinking"}"#, r#","seed":1,"reasoning_effort":"none""#, r#","seed":1,"enable_thinking":false"#, &[]),
 ];
