@@ -6,7 +6,7 @@ pub fn canonical(word: &str) -> Option<&'static str> {
         "stop" | "eos" | "end_turn" | "STOP" | "stop_sequence" | "COMPLETE" => "stop",
         "length" | "model_length" | "max_tokens" | "MAX_TOKENS" => "length",
         "tool_calls" | "tool_call" | "tool_use" => "tool_calls",
-        "content_filter" | "SAFETY" => "content_filter",
+        "content_filter" | "SAFETY" | "sensitive" => "content_filter",
         "function_call" => "function_call",
         _ => return None,
     })
@@ -38,6 +38,8 @@ mod tests {
             ("model_length", false, Some("length")),
             ("length", true, Some("length")),
             ("tool_call", true, Some("tool_calls")),
+            ("sensitive", false, Some("content_filter")),
+            ("network_error", false, None),
             ("", false, None),
             ("error", false, None),
             ("MALFORMED_FUNCTION_CALL", true, None),
