@@ -10,4 +10,5 @@
 )]
 
 mod chat;
+mod recorded;
 mod support;
