@@ -16,6 +16,7 @@ pub mod policy;
 pub mod receipt;
 pub mod rfc3339;
 pub mod store;
+pub mod stub;
 pub mod telemetry;
 pub mod upstream;
 pub mod wire;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use llm_gateway::cli::{check, keys, models, out, serve};
+use llm_gateway::cli::{check, demo, keys, models, out, serve, stub};
 use llm_gateway::http::door::now_ms;
 use llm_gateway::store::SqliteStore;
 
@@ -22,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Try it: gateway, store and a stub provider on this machine, with nothing to set up
+    Demo(demo::Listen),
     /// Serve: the real thing
     Serve(ConfigFile),
     /// Validate the configuration and print every problem, or what it amounts to
@@ -40,6 +42,15 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Run the stub provider alone, for load and for tests of clients
+    Stub {
+        /// Where it listens; port 0 asks the system for one
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+        listen: String,
+        /// Worker threads
+        #[arg(long, default_value_t = 1)]
+        workers: usize,
+    },
     /// Print the version
     Version,
 }
@@ -54,6 +65,8 @@ struct ConfigFile {
 
 fn main() -> ExitCode {
     ExitCode::from(match Arguments::parse().command {
+        Command::Demo(listen) => demo::run(&listen),
+        Command::Stub { listen, workers } => stub::run(&listen, workers.max(1)),
         Command::Serve(ConfigFile { config }) => serve::run(config.as_deref()),
         Command::Check(ConfigFile { config }) => run_check(config.as_deref()),
         Command::Keys { command, config } => run_keys(command, config.config.as_deref()),

@@ -1,7 +1,9 @@
 //! The command line: one file per command, and how their answers are written out.
 
 pub mod check;
+pub mod demo;
 pub mod keys;
 pub mod models;
 pub mod out;
 pub mod serve;
+pub mod stub;

@@ -13,7 +13,7 @@ use crate::gateway::{Gateway, StartError};
 use crate::telemetry;
 
 /// Exit code when the gateway could not start, or could not settle everything at its end.
-const EXIT_FAILED: u8 = 1;
+pub(super) const EXIT_FAILED: u8 = 1;
 
 /// Loads configuration and catalogue.
 ///
