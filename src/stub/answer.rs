@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(answer(&said(tools), &Behaviour::Echo).calls, []);
         let forced = format!(r#"{tools},"tool_choice":"required""#);
         let call = ("f".to_owned(), r#"{"x":"example"}"#.to_owned());
-        assert_eq!(answer(&said(&forced), &Behaviour::Echo).calls, [call.clone()]);
+        assert_eq!(answer(&said(&forced), &Behaviour::Echo).calls, std::slice::from_ref(&call));
         assert_eq!(answer(&said(tools), &Behaviour::Tools(2)).calls, [call.clone(), call]);
         let schema = r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","properties":{"x":{"type":"boolean"}}}}}"#;
         assert_eq!(answer(&said(schema), &Behaviour::Echo).pieces, [r#"{"x":true}"#]);
