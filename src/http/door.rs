@@ -53,22 +53,23 @@ pub fn flag(headers: &HeaderMap, name: &str) -> bool {
 /// The caller's key: `Authorization: Bearer` first, then `x-api-key`.
 ///
 /// # Errors
-/// 401.
+/// 401: a missing key where nothing was presented, else an invalid one, whatever was presented.
 pub fn authenticate(headers: &HeaderMap, keys: &KeyTable, now_ms: i64) -> Result<Arc<KeyEntry>, Error> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| {
-        let value = value.to_str().unwrap_or("");
-        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-        if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { "" }
-    });
-    let presented = match bearer {
-        Some(key) if !key.is_empty() => key,
-        _ => match headers.get("x-api-key").map(|value| value.to_str().unwrap_or("").trim()) {
-            Some(key) if !key.is_empty() => key,
-            _ if bearer.is_some() => return Err(Error::InvalidKey),
-            _ => return Err(Error::MissingKey),
-        },
-    };
-    keys.authenticate(presented, now_ms)
+    let authorization = presented(headers, AUTHORIZATION.as_str());
+    let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    let token = if is_bearer { token.trim() } else { "" };
+    let key = if token.is_empty() { presented(headers, "x-api-key") } else { token };
+    if !key.is_empty() {
+        return keys.authenticate(key, now_ms);
+    }
+    // Credentials of another scheme are something, and not a key.
+    if authorization.is_empty() || is_bearer { Err(Error::MissingKey) } else { Err(Error::InvalidKey) }
+}
+
+/// What a credential header holds; bytes that are no text stand for a key that cannot be right.
+fn presented<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).map_or("", |value| value.to_str().unwrap_or("not a text").trim())
 }
 
 /// Checks that the body is JSON as it stands, and not too large as announced.
