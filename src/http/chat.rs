@@ -64,7 +64,7 @@ async fn dispatch(
         let message = "The gateway takes no new requests just now; try again shortly.".to_owned();
         return Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) });
     }
-    let tags = door::tags(headers)?;
+    let tags = door::tags(headers, &key.tags)?;
     let deadline = door::deadline(headers, front.limits.request_timeout)?;
     let ask = ask_of(&parsed, headers);
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);

@@ -21,6 +21,9 @@ const TAGS_MAX: usize = 8;
 /// Longest tag name or value, characters.
 const TAG_CHARS_MAX: usize = 64;
 
+/// Names and values.
+type Tags = Arc<[(String, String)]>;
+
 /// Milliseconds since the epoch.
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -132,13 +135,13 @@ pub async fn read_body(payload: &mut Payload, limit: u64, patience: Duration) ->
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-/// `x-gateway-tags: team=search,feature=summary`.
+/// `x-gateway-tags: team=search,feature=summary`, and those of the key that it does not name itself.
 ///
 /// # Errors
 /// 400 when there are too many, or one is not `name=value`.
-pub fn tags(headers: &HeaderMap) -> Result<Arc<[(String, String)]>, Error> {
+pub fn tags(headers: &HeaderMap, of_key: &Tags) -> Result<Tags, Error> {
     let Some(given) = text(headers, "x-gateway-tags").filter(|given| !given.is_empty()) else {
-        return Ok(Arc::from([]));
+        return Ok(Arc::clone(of_key));
     };
     let wrong = |why: &str| {
         Error::invalid_code(format!("x-gateway-tags: {why}."), Some("x-gateway-tags"), "invalid_header")
@@ -155,6 +158,12 @@ pub fn tags(headers: &HeaderMap) -> Result<Arc<[(String, String)]>, Error> {
     }
     if tags.len() > TAGS_MAX {
         return Err(wrong("at most 8 tags"));
+    }
+    let given = tags.len();
+    for tag in of_key.iter() {
+        if !tags.iter().take(given).any(|(name, _)| *name == tag.0) {
+            tags.push(tag.clone());
+        }
     }
     Ok(Arc::from(tags))
 }
