@@ -220,10 +220,6 @@ fn router(settings: &Settings, catalog: Arc<Catalog>) -> Router {
 fn check_links(shared: &Shared) -> Result<(), StartError> {
     for provider in &shared.providers {
         Link::new(Arc::clone(provider), &shared.tls).map_err(|error| StartError(error.to_string()))?;
-        if !provider.has_credential() {
-            let names = provider.env.join(" or ");
-            tracing::warn!(provider = %provider.id, "no credential: its models are not reachable until {names} is set");
-        }
     }
     Ok(())
 }
