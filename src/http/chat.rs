@@ -34,8 +34,9 @@ struct Context {
 
 /// The handler.
 pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data<Front>) -> HttpResponse {
-    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE);
     let mut context = Context { request_id: door::request_id(request.headers()), quota: Vec::new() };
+    let request_id = Arc::clone(&context.request_id);
+    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE, request_id);
     let dispatched = dispatch(&request, &mut payload, &front, &mut context, &mut meter).await;
     match dispatched {
         Ok(dispatch) => answer(dispatch, meter, context, &front).await,
@@ -56,6 +57,7 @@ async fn dispatch(
 ) -> Result<Dispatch, Error> {
     let headers = request.headers();
     let key = door::authenticate(headers, &front.keys, door::now_ms())?;
+    meter.caller(&key.caller.key_id);
     door::check_head(headers, front.limits.body)?;
     let body = door::read_body(payload, front.limits.body, front.limits.body_timeout).await?;
     let parsed = request::parse(&body)?;
