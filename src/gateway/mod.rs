@@ -162,12 +162,21 @@ impl Gateway {
 
     /// Stops in order; returns the number of receipts that could not be settled, zero at best.
     pub async fn stop(self) -> u64 {
+        self.stop_in_a_hurry_when(std::future::pending()).await
+    }
+
+    /// As [`Gateway::stop`], but once `impatient` is ready running calls are not waited for any longer. Receipts
+    /// still are: they are money.
+    pub async fn stop_in_a_hurry_when(self, impatient: impl Future<Output = ()>) -> u64 {
         self.readiness.advance(Stage::Draining);
-        self.wait_for_calls(self.drain_timeout).await;
+        tokio::select! {
+            () = self.wait_for_calls(self.drain_timeout) => {}
+            () = impatient => {}
+        }
         if self.gauges.in_flight.get() > 0 {
             tracing::warn!(
                 calls = self.gauges.in_flight.get(),
-                "the drain deadline is over; cutting what still runs"
+                "not waiting any longer; cutting what still runs"
             );
         }
         let _ = self.cut.send(true);

@@ -117,8 +117,13 @@ async fn answer(
     front: &Front,
 ) -> HttpResponse {
     let limits = front.limits;
+    let mut cut = front.cut.clone();
     loop {
-        let step = dispatch.next(limits.first_event_grace).await;
+        let step = tokio::select! {
+            biased;
+            step = dispatch.next(limits.first_event_grace) => step,
+            _ = cut.wait_for(|cut| *cut) => Some(Step::Failed(stream::shutting_down())),
+        };
         meter.sent_upstream(dispatch.sent_upstream(), dispatch.attempts());
         return match step {
             Some(Step::Whole(body)) => {
