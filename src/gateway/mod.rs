@@ -25,7 +25,7 @@ use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Provider, Secret, Settings};
-use crate::http::admin::Admin;
+use crate::http::admin::{Admin, Shown};
 use crate::http::front::Limits;
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::route::{Router, Upstream};
@@ -96,6 +96,7 @@ impl Gateway {
             Pace::default(),
         );
         let (cut, when_cut) = watch::channel(false);
+        let shown = Shown::of(settings, Arc::clone(&catalog));
         let shared = Shared {
             router: Arc::new(router(settings, catalog)),
             providers: settings.providers.values().cloned().collect(),
@@ -110,7 +111,7 @@ impl Gateway {
         };
         check_links(&shared)?;
         let supervisors = Arc::clone(&shared.supervisors);
-        let admin = Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key)
+        let admin = Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown)
             .map_err(|error| StartError(error.to_string()))?;
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
