@@ -147,6 +147,24 @@ async fn on_sigterm_streams_that_can_finish_do_and_the_rest_are_told_before_the_
 }
 
 #[tokio::test]
+async fn a_stream_whose_client_does_not_read_is_booked_when_the_drain_ends_it() {
+    // More than all buffers on the way hold, so that the gateway is stuck with it.
+    let flood = (0..400).fold(Script::new().send(stream_head()), |script, _| {
+        script.send(event(&"x".repeat(64 * 1024), Value::Null))
+    });
+    let upstream = Upstream::always(flood.until_closed()).await;
+    let setup = Setup::with_upstream(&upstream).variable("LLM_GATEWAY__SERVER__DRAIN_TIMEOUT", "100ms");
+    let mut gateway = setup.start().await;
+    let client = gateway.client().await;
+    let response = client.request(&question("up/m", json!({"stream": true}))).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(gateway.stop().await, Some(0), "{}", gateway.process.log());
+    drop(response);
+    let gateway = gateway.restart().await;
+    assert_eq!(gateway.ledger(1).await[0]["outcome"], "cancelled");
+}
+
+#[tokio::test]
 async fn ctrl_c_waits_for_a_stream_and_a_second_one_does_not() {
     let upstream = upstream().await;
     // Far longer than the test waits: only the second signal can end it.
