@@ -187,9 +187,12 @@ async fn a_row_says_who_asked_for_what_and_carries_the_tags_of_key_and_request()
     ] {
         assert_eq!(row[name], value, "{name} of {row}");
     }
+    assert_eq!(client.ask("up/ok", json!({})).await.status, 200);
+    let untagged = &gateway.ledger(2).await[0];
+    assert_eq!(untagged["tags"], json!({"team": "search", "stage": "test"}), "the key's own");
     let usage = gateway.admin("GET", "/usage?group_by=tag", None).await.1;
     let tags: Vec<_> = usage["data"].as_array().unwrap().iter().map(|group| group["tag"].clone()).collect();
-    assert_eq!(tags, [json!("feature=summary"), json!("stage=test"), json!("team=ads")]);
+    assert_eq!(tags, ["feature=summary", "stage=test", "team=ads", "team=search"].map(|tag| json!(tag)));
 }
 
 #[tokio::test]
