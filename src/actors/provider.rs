@@ -41,7 +41,8 @@ pub struct Provider {
 impl Factory {
     /// Starts the actor on this thread.
     pub fn start(&self) -> Addr<Provider> {
-        Provider { factory: self.clone(), in_flight: 0, ended: [0; 3], cut: watch::Sender::new(false) }.start()
+        Provider { factory: self.clone(), in_flight: 0, ended: [0; 3], cut: watch::Sender::new(false) }
+            .start()
     }
 }
 

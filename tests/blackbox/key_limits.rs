@@ -43,6 +43,35 @@ async fn a_key_uses_the_models_it_may_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_key_is_shown_the_models_it_may_use_and_no_other() {
+    let upstream = Upstream::always(Script::new().send(whole(200, &completion("hi")))).await;
+    let offer = |id: &str| format!(r#"{{"id":"{id}","offers":[{{"provider":"up","upstream":"{id}-v1"}}]}}"#);
+    let models = ["good-1", "good-secret", "other"].map(offer).join(",");
+    let catalog =
+        format!(r#"{{"version":1,"source":"the test's own","license":"none","models":[{models}]}}"#);
+    let setup = Setup::with_upstream(&upstream).config("catalog: { file: catalog.json }\n");
+    let gateway = setup.file("catalog.json", &catalog).start().await;
+    let rules = json!({"name": "a", "models": {"allow": ["good*"], "deny": ["*-secret"]}});
+    let client = gateway.client_with(rules).await;
+    let ids = |answer: &Answer| {
+        let models = answer.json()["data"].as_array().unwrap().clone();
+        models.iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&client.get("/v1/models").await), ["auto", "good-1"]);
+    let everyone = gateway.client().await;
+    assert_eq!(ids(&everyone.get("/v1/models").await), ["auto", "good-1", "good-secret", "other"]);
+    assert_eq!(client.get("/v1/models/good-1").await.status, 200);
+    for hidden in ["good-secret", "other", "up/other", "never-heard-of"] {
+        let answer = client.get(&format!("/v1/models/{hidden}")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (404, "model_not_found"), "{hidden}");
+    }
+    // By a canonical name the same rules hold.
+    assert_eq!(client.ask("good-1", json!({})).await.status, 200);
+    let refused = client.ask("good-secret", json!({})).await;
+    assert_eq!((refused.status, upstream.requests().len()), (403, 1), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn requests_per_minute_are_counted_per_key() {
     let (upstream, gateway) = gateway().await;
     let client = gateway.client_with(json!({"name": "a", "rpm": 2})).await;
