@@ -49,7 +49,13 @@ pub struct Reload {
     pub links: Vec<std::rc::Rc<Link>>,
 }
 
-/// Gateway -> Supervisor: hand every receipt of this cell to Billing; answered when it has them.
+/// Supervisor -> Provider: end every exchange that still runs; answered when each has booked its receipt.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Cut;
+
+/// Gateway -> Supervisor: end what still runs and hand every receipt of this cell to Billing; answered when it
+/// has them.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;

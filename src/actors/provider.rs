@@ -4,8 +4,9 @@
 use std::rc::Rc;
 
 use actix::prelude::*;
+use tokio::sync::watch;
 
-use super::messages::{AttemptFinished, Execute};
+use super::messages::{AttemptFinished, Cut, Execute};
 use crate::error::Error;
 use crate::receipt::{Outcome, Receipt};
 use crate::upstream::{Finished, Link, Meter, Sinks, run};
@@ -33,12 +34,15 @@ pub struct Provider {
     in_flight: usize,
     /// Attempts that ended, by outcome: the seam for health.
     ended: [u64; 3],
+    /// Turns true when exchanges must end; each of them holds a receiver.
+    cut: watch::Sender<bool>,
 }
 
 impl Factory {
     /// Starts the actor on this thread.
     pub fn start(&self) -> Addr<Provider> {
-        Provider { factory: self.clone(), in_flight: 0, ended: [0; 3] }.start()
+        Provider { factory: self.clone(), in_flight: 0, ended: [0; 3], cut: watch::Sender::new(false) }
+            .start()
     }
 }
 
@@ -55,6 +59,10 @@ impl Handler<Execute> for Provider {
 
     fn handle(&mut self, Execute(attempt): Execute, ctx: &mut Context<Self>) -> Result<(), Error> {
         let provider = &self.factory.link.provider;
+        if *self.cut.borrow() {
+            let message = "The gateway is shutting down.".to_owned();
+            return Err(Error::Overloaded { message, retry_after: BUSY_RETRY });
+        }
         if self.in_flight >= provider.max_in_flight {
             let message =
                 format!("{} is at its limit of {} requests here.", provider.id, provider.max_in_flight);
@@ -70,8 +78,28 @@ impl Handler<Execute> for Provider {
         };
         let call = std::sync::Arc::clone(&attempt.call);
         let meter = Meter::start(call, attempt.target.clone(), attempt.number, &attempt.body, sinks);
-        actix_rt::spawn(run(Rc::clone(&self.factory.link), attempt, meter));
+        let exchange = run(Rc::clone(&self.factory.link), attempt, meter);
+        let mut cut = self.cut.subscribe();
+        actix_rt::spawn(async move {
+            // An exchange that waits for a client who does not read ends here; its meter books what there was.
+            // Should this actor end first, the exchange goes on.
+            tokio::select! {
+                biased;
+                () = exchange => {}
+                Ok(_) = cut.wait_for(|cut| *cut) => {}
+            }
+        });
         Ok(())
+    }
+}
+
+impl Handler<Cut> for Provider {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Cut, _: &mut Context<Self>) -> ResponseFuture<()> {
+        self.cut.send_replace(true);
+        let cut = self.cut.clone();
+        Box::pin(async move { cut.closed().await })
     }
 }
 

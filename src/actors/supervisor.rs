@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::messages::{Assign, Assigned, Drain, Reload};
+use super::messages::{Assign, Assigned, Cut, Drain, Reload};
 use super::outbox::Outbox;
 use super::provider::{Factory, Provider};
 use crate::error::Error;
@@ -142,7 +142,12 @@ impl Handler<Drain> for Supervisor {
 
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> ResponseFuture<()> {
         let outbox = Rc::clone(&self.outbox);
+        let providers: Vec<_> = self.slots.values().map(|slot| slot.address.clone()).collect();
         Box::pin(async move {
+            for provider in providers {
+                // An actor that is gone has left its exchanges to themselves.
+                let _ = provider.send(Cut).await;
+            }
             if let Err(receipts) = outbox.flush().await {
                 tracing::error!(receipts, "receipts could not be handed to billing");
             }

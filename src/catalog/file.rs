@@ -121,7 +121,7 @@ impl Catalog {
             }
             models.push(model(entry, &path, &mut problems));
         }
-        if problems.is_empty() { Ok(Self::new(models)) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self::new(models).from_source(document.source)) } else { Err(problems) }
     }
 }
 

@@ -13,6 +13,7 @@ const NEAREST_MAX: usize = 10_000;
 pub struct Catalog {
     models: BTreeMap<Arc<str>, Arc<Model>>,
     offers: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Offer>>>,
+    source: String,
 }
 
 impl Catalog {
@@ -35,6 +36,17 @@ impl Catalog {
             }
         }
         catalog
+    }
+
+    /// The same, saying where its prices came from.
+    #[must_use]
+    pub fn from_source(self, source: String) -> Self {
+        Self { source, ..self }
+    }
+
+    /// Where the prices came from, as the file says.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// A model by its canonical name.

@@ -35,7 +35,7 @@ fn effective(loaded: &Loaded) -> String {
         let _ = writeln!(text, "warning: {warning}");
     }
     let _ = writeln!(text, "configuration is valid; it amounts to (secrets masked):");
-    lines(&mut text, "", &loaded.effective, loaded);
+    lines(&mut text, "", &loaded.settings.effective, loaded);
     text
 }
 

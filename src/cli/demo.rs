@@ -67,7 +67,10 @@ async fn demo(listen: &Listen) -> Result<(), String> {
     out::out(&welcome(&gateway, &key));
     ended.wait().await;
     out::out("\nstopping: running answers are finished first\n");
-    gateway.stop().await;
+    let again = async {
+        ended.wait().await;
+    };
+    gateway.stop_in_a_hurry_when(again).await;
     stub.stop().await;
     folder.close().map_err(|error| format!("the temporary folder cannot be removed: {error}"))?;
     out::out("stopped; nothing was left behind\n");

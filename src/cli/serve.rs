@@ -79,7 +79,11 @@ async fn serve(settings: &Settings, catalog: Arc<Catalog>) -> Result<u64, StartE
     tracing::info!(listen = %gateway.public_addr(), ops = %gateway.ops_addr(), "ready");
     let signal = ended.wait().await;
     tracing::info!(signal, "stopping: running calls are finished first");
-    let unsettled = gateway.stop().await;
+    let again = async {
+        let signal = ended.wait().await;
+        tracing::warn!(signal, "stopping at once: running calls are cut");
+    };
+    let unsettled = gateway.stop_in_a_hurry_when(again).await;
     tracing::info!("stopped");
     Ok(unsettled)
 }

@@ -20,8 +20,6 @@ pub struct Loaded {
     pub settings: Settings,
     /// Things that work but should be known, one line each; no secret in them.
     pub warnings: Vec<String>,
-    /// The configuration as it holds, defaults included, secrets masked.
-    pub effective: Value,
     /// Where a value that is not a default came from: dotted path -> `file` or the name of a variable.
     pub origins: BTreeMap<String, String>,
 }
@@ -40,7 +38,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
     let read = Reader::new(tree, "");
     let wanted = wanted_providers(tree, exact_providers, &rows, outside);
     let providers = providers(&wanted, outside, &mut problems, &mut warnings);
-    let settings = Settings {
+    let mut settings = Settings {
         server: server(&read),
         ops_listen: read.text("ops.listen").unwrap_or_default(),
         admin_key: admin_key(&read, outside, &mut problems, &mut warnings),
@@ -58,13 +56,14 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         credential_hints: credential_hints(&rows, &providers),
         providers,
         aliases: aliases::read(read.given("models"), &mut problems),
+        effective: Value::Null,
     };
     cross_checks(&settings, &rows, &mut problems, &mut warnings);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let effective = effective::render(tree, &settings, &wanted);
-    Ok(Loaded { settings, warnings, effective, origins: BTreeMap::new() })
+    settings.effective = effective::render(tree, &settings, &wanted);
+    Ok(Loaded { settings, warnings, origins: BTreeMap::new() })
 }
 
 fn server(read: &Reader<'_>) -> Server {

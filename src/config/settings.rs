@@ -32,6 +32,8 @@ pub struct Settings {
     /// Environment variables that would give a shipped but unconfigured provider its credential, by catalogue
     /// provider id: what a `no_credentials` error names.
     pub credential_hints: BTreeMap<String, Vec<String>>,
+    /// All of this in the shape of the file it came from, defaults included, secrets masked: for showing.
+    pub effective: serde_json::Value,
 }
 
 /// The public listener and its limits.

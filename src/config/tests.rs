@@ -298,12 +298,12 @@ fn secrets_never_appear_in_what_is_shown() {
                 mistral: { api_key: file:/run/secrets/mistral }, groq: { api_key: env:SECRET } }";
     let loaded = loaded(file, &[("SECRET", "sk-hidden-env")]);
     assert_eq!(loaded.settings.providers["openai"].headers["x-org"].expose(), "sk-hidden-header");
-    let shown = format!("{loaded:?} {:?} {:?}", loaded.effective, loaded.warnings);
+    let shown = format!("{loaded:?} {:?} {:?}", loaded.settings.effective, loaded.warnings);
     for secret in ["sk-hidden", "sk-file-secret"] {
         assert!(!shown.contains(secret), "{shown}");
     }
-    assert_eq!(loaded.effective["providers"]["groq"]["api_key"], "env:SECRET");
-    assert_eq!(loaded.effective["server"]["keep_alive"], "75s");
+    assert_eq!(loaded.settings.effective["providers"]["groq"]["api_key"], "env:SECRET");
+    assert_eq!(loaded.settings.effective["server"]["keep_alive"], "75s");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Provider, Secret, Settings};
-use crate::http::admin::Admin;
+use crate::http::admin::{Admin, Shown};
 use crate::http::front::Limits;
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::route::{Router, Upstream};
@@ -96,6 +96,7 @@ impl Gateway {
             Pace::default(),
         );
         let (cut, when_cut) = watch::channel(false);
+        let shown = Shown::of(settings, Arc::clone(&catalog));
         let shared = Shared {
             router: Arc::new(router(settings, catalog)),
             providers: settings.providers.values().cloned().collect(),
@@ -110,7 +111,7 @@ impl Gateway {
         };
         check_links(&shared)?;
         let supervisors = Arc::clone(&shared.supervisors);
-        let admin = Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key)
+        let admin = Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown)
             .map_err(|error| StartError(error.to_string()))?;
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
@@ -162,12 +163,21 @@ impl Gateway {
 
     /// Stops in order; returns the number of receipts that could not be settled, zero at best.
     pub async fn stop(self) -> u64 {
+        self.stop_in_a_hurry_when(std::future::pending()).await
+    }
+
+    /// As [`Gateway::stop`], but once `impatient` is ready running calls are not waited for any longer. Receipts
+    /// still are: they are money.
+    pub async fn stop_in_a_hurry_when(self, impatient: impl Future<Output = ()>) -> u64 {
         self.readiness.advance(Stage::Draining);
-        self.wait_for_calls(self.drain_timeout).await;
+        tokio::select! {
+            () = self.wait_for_calls(self.drain_timeout) => {}
+            () = impatient => {}
+        }
         if self.gauges.in_flight.get() > 0 {
             tracing::warn!(
                 calls = self.gauges.in_flight.get(),
-                "the drain deadline is over; cutting what still runs"
+                "not waiting any longer; cutting what still runs"
             );
         }
         let _ = self.cut.send(true);
@@ -220,10 +230,6 @@ fn router(settings: &Settings, catalog: Arc<Catalog>) -> Router {
 fn check_links(shared: &Shared) -> Result<(), StartError> {
     for provider in &shared.providers {
         Link::new(Arc::clone(provider), &shared.tls).map_err(|error| StartError(error.to_string()))?;
-        if !provider.has_credential() {
-            let names = provider.env.join(" or ");
-            tracing::warn!(provider = %provider.id, "no credential: its models are not reachable until {names} is set");
-        }
     }
     Ok(())
 }

@@ -1,6 +1,12 @@
-//! The meter of one client request: a guard that makes exactly one call record, also on cancel and panic.
+//! The meter of one client request: a guard that makes exactly one call record and one log line, also on cancel
+//! and panic.
+//!
+//! The fields of the line are stable, since people search by them: request_id, key_id, route, status, outcome,
+//! error, stream, attempts, duration_us, overhead_us, ttft_us. Nothing that the client wrote is among them but
+//! its request id, which was checked at the door.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::actors::gauges::{InFlight, InFlightGuard};
@@ -15,16 +21,25 @@ const CLIENT_CLOSED: u16 = 499;
 pub struct CallMeter {
     outbox: Rc<Outbox>,
     started: Instant,
+    request_id: Arc<str>,
+    key_id: Option<Arc<str>>,
     record: CallRecord,
     _in_flight: InFlightGuard,
 }
 
 impl CallMeter {
     /// Starts the clock of a request on a route.
-    pub fn start(outbox: &Rc<Outbox>, in_flight: &InFlight, route: &'static str) -> Self {
+    pub fn start(
+        outbox: &Rc<Outbox>,
+        in_flight: &InFlight,
+        route: &'static str,
+        request_id: Arc<str>,
+    ) -> Self {
         Self {
             outbox: Rc::clone(outbox),
             started: Instant::now(),
+            request_id,
+            key_id: None,
             record: CallRecord {
                 route,
                 status: CLIENT_CLOSED,
@@ -38,6 +53,11 @@ impl CallMeter {
             },
             _in_flight: in_flight.enter(),
         }
+    }
+
+    /// The caller is known.
+    pub fn caller(&mut self, key_id: &Arc<str>) {
+        self.key_id = Some(Arc::clone(key_id));
     }
 
     /// It is a streaming request.
@@ -96,6 +116,12 @@ fn micros(duration: std::time::Duration) -> u64 {
 impl Drop for CallMeter {
     fn drop(&mut self) {
         self.record.duration_us = micros(self.started.elapsed());
+        let CallRecord { route, status, error, outcome, stream, attempts, .. } = self.record;
+        let CallRecord { duration_us, overhead_us, ttft_us, .. } = self.record;
+        tracing::info!(
+            request_id = %self.request_id, key_id = self.key_id.as_deref(), route, status,
+            outcome = outcome.as_str(), error, stream, attempts, duration_us, overhead_us, ttft_us, "request"
+        );
         self.outbox.call(self.record.clone());
     }
 }

@@ -34,8 +34,9 @@ struct Context {
 
 /// The handler.
 pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data<Front>) -> HttpResponse {
-    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE);
     let mut context = Context { request_id: door::request_id(request.headers()), quota: Vec::new() };
+    let request_id = Arc::clone(&context.request_id);
+    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE, request_id);
     let dispatched = dispatch(&request, &mut payload, &front, &mut context, &mut meter).await;
     match dispatched {
         Ok(dispatch) => answer(dispatch, meter, context, &front).await,
@@ -56,6 +57,7 @@ async fn dispatch(
 ) -> Result<Dispatch, Error> {
     let headers = request.headers();
     let key = door::authenticate(headers, &front.keys, door::now_ms())?;
+    meter.caller(&key.caller.key_id);
     door::check_head(headers, front.limits.body)?;
     let body = door::read_body(payload, front.limits.body, front.limits.body_timeout).await?;
     let parsed = request::parse(&body)?;
@@ -64,7 +66,7 @@ async fn dispatch(
         let message = "The gateway takes no new requests just now; try again shortly.".to_owned();
         return Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) });
     }
-    let tags = door::tags(headers)?;
+    let tags = door::tags(headers, &key.tags)?;
     let deadline = door::deadline(headers, front.limits.request_timeout)?;
     let ask = ask_of(&parsed, headers);
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
@@ -115,8 +117,13 @@ async fn answer(
     front: &Front,
 ) -> HttpResponse {
     let limits = front.limits;
+    let mut cut = front.cut.clone();
     loop {
-        let step = dispatch.next(limits.first_event_grace).await;
+        let step = tokio::select! {
+            biased;
+            step = dispatch.next(limits.first_event_grace) => step,
+            _ = cut.wait_for(|cut| *cut) => Some(Step::Failed(stream::shutting_down())),
+        };
         meter.sent_upstream(dispatch.sent_upstream(), dispatch.attempts());
         return match step {
             Some(Step::Whole(body)) => {

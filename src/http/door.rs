@@ -21,6 +21,9 @@ const TAGS_MAX: usize = 8;
 /// Longest tag name or value, characters.
 const TAG_CHARS_MAX: usize = 64;
 
+/// Names and values.
+type Tags = Arc<[(String, String)]>;
+
 /// Milliseconds since the epoch.
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -53,22 +56,23 @@ pub fn flag(headers: &HeaderMap, name: &str) -> bool {
 /// The caller's key: `Authorization: Bearer` first, then `x-api-key`.
 ///
 /// # Errors
-/// 401.
+/// 401: a missing key where nothing was presented, else an invalid one, whatever was presented.
 pub fn authenticate(headers: &HeaderMap, keys: &KeyTable, now_ms: i64) -> Result<Arc<KeyEntry>, Error> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| {
-        let value = value.to_str().unwrap_or("");
-        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-        if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { "" }
-    });
-    let presented = match bearer {
-        Some(key) if !key.is_empty() => key,
-        _ => match headers.get("x-api-key").map(|value| value.to_str().unwrap_or("").trim()) {
-            Some(key) if !key.is_empty() => key,
-            _ if bearer.is_some() => return Err(Error::InvalidKey),
-            _ => return Err(Error::MissingKey),
-        },
-    };
-    keys.authenticate(presented, now_ms)
+    let authorization = presented(headers, AUTHORIZATION.as_str());
+    let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    let token = if is_bearer { token.trim() } else { "" };
+    let key = if token.is_empty() { presented(headers, "x-api-key") } else { token };
+    if !key.is_empty() {
+        return keys.authenticate(key, now_ms);
+    }
+    // Credentials of another scheme are something, and not a key.
+    if authorization.is_empty() || is_bearer { Err(Error::MissingKey) } else { Err(Error::InvalidKey) }
+}
+
+/// What a credential header holds; bytes that are no text stand for a key that cannot be right.
+fn presented<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).map_or("", |value| value.to_str().unwrap_or("not a text").trim())
 }
 
 /// Checks that the body is JSON as it stands, and not too large as announced.
@@ -131,13 +135,13 @@ pub async fn read_body(payload: &mut Payload, limit: u64, patience: Duration) ->
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-/// `x-gateway-tags: team=search,feature=summary`.
+/// `x-gateway-tags: team=search,feature=summary`, and those of the key that it does not name itself.
 ///
 /// # Errors
 /// 400 when there are too many, or one is not `name=value`.
-pub fn tags(headers: &HeaderMap) -> Result<Arc<[(String, String)]>, Error> {
+pub fn tags(headers: &HeaderMap, of_key: &Tags) -> Result<Tags, Error> {
     let Some(given) = text(headers, "x-gateway-tags").filter(|given| !given.is_empty()) else {
-        return Ok(Arc::from([]));
+        return Ok(Arc::clone(of_key));
     };
     let wrong = |why: &str| {
         Error::invalid_code(format!("x-gateway-tags: {why}."), Some("x-gateway-tags"), "invalid_header")
@@ -154,6 +158,12 @@ pub fn tags(headers: &HeaderMap) -> Result<Arc<[(String, String)]>, Error> {
     }
     if tags.len() > TAGS_MAX {
         return Err(wrong("at most 8 tags"));
+    }
+    let given = tags.len();
+    for tag in of_key.iter() {
+        if !tags.iter().take(given).any(|(name, _)| *name == tag.0) {
+            tags.push(tag.clone());
+        }
     }
     Ok(Arc::from(tags))
 }

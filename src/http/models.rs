@@ -52,10 +52,13 @@ fn respond(
     route: &'static str,
     answer: impl FnOnce(&KeyEntry) -> Result<Value, Error>,
 ) -> HttpResponse {
-    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, route);
     let id = door::request_id(request.headers());
-    let answered =
-        door::authenticate(request.headers(), &front.keys, door::now_ms()).and_then(|key| answer(&key));
+    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, route, Arc::clone(&id));
+    let key = door::authenticate(request.headers(), &front.keys, door::now_ms());
+    if let Ok(key) = &key {
+        meter.caller(&key.caller.key_id);
+    }
+    let answered = key.and_then(|key| answer(&key));
     match answered {
         Ok(value) => {
             meter.completed();

@@ -15,8 +15,14 @@ use crate::error::Error;
 /// A comment that keeps connections alive; sent at event boundaries only.
 pub const PING: Bytes = Bytes::from_static(b": ping\n\n");
 
-/// What a stream that is cut for a shutdown asks its client to wait, before it comes again.
+/// What a call that is cut for a shutdown asks its client to wait, before it comes again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a call that could not be waited for is told.
+pub fn shutting_down() -> Error {
+    let message = "The gateway is shutting down; send the request again.".to_owned();
+    Error::Overloaded { message, retry_after: COME_AGAIN }
+}
 
 /// A body being sent.
 pub struct Live {
@@ -56,10 +62,7 @@ impl Live {
         let step = tokio::select! {
             biased;
             step = self.dispatch.next(self.ping_interval) => step,
-            _ = self.cut.wait_for(|cut| *cut) => {
-                let message = "The gateway is shutting down; send the request again.".to_owned();
-                Some(Step::Failed(Error::Overloaded { message, retry_after: COME_AGAIN }))
-            }
+            _ = self.cut.wait_for(|cut| *cut) => Some(Step::Failed(shutting_down())),
         };
         match step {
             Some(Step::Chunk(bytes)) => {

@@ -82,7 +82,7 @@ impl Meter {
             request_len: request.len(),
             status: 0,
             reached: true,
-            // Until proven otherwise; a panic or a drop leaves it so.
+            // Until proven otherwise; a drop leaves it so.
             outcome: Outcome::Cancelled,
             error: Some("cancelled"),
             ttft_ms: None,
@@ -218,6 +218,10 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.outcome == Outcome::Cancelled {
+            // Nobody cancelled: the gateway itself failed.
+            self.failed(&Error::Internal, self.reached);
+        }
         let usage = self.settle_usage();
         let duration_ms = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
         self.call.used(self.tokens(usage.as_ref()));
@@ -253,3 +257,6 @@ impl Drop for Meter {
         (self.sinks.finished)(finished);
     }
 }
+
+#[cfg(test)]
+mod tests;

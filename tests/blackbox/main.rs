@@ -9,6 +9,14 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod admin;
 mod chat;
+mod config_files;
+mod key_limits;
+mod keys;
+mod ledger;
+mod lifecycle;
+mod metrics;
 mod recorded;
 mod support;
+mod usage;

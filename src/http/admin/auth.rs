@@ -33,11 +33,15 @@ impl AdminKey {
 
     fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
         let header = headers.get(AUTHORIZATION).ok_or(Error::MissingKey)?;
-        let text = header.to_str().map_err(|_| Error::InvalidKey)?;
-        let (scheme, presented) = text.split_once(' ').ok_or(Error::InvalidKey)?;
-        let digest: [u8; 32] = Sha256::digest(presented.trim()).into();
+        let text = header.to_str().map_err(|_| Error::InvalidKey)?.trim();
+        let (scheme, presented) = text.split_once(' ').unwrap_or((text, ""));
+        let (is_bearer, presented) = (scheme.eq_ignore_ascii_case("bearer"), presented.trim());
+        if text.is_empty() || (is_bearer && presented.is_empty()) {
+            return Err(Error::MissingKey);
+        }
+        let digest: [u8; 32] = Sha256::digest(presented).into();
         let same = bool::from(digest.ct_eq(&self.0));
-        if same && scheme.eq_ignore_ascii_case("bearer") { Ok(()) } else { Err(Error::InvalidKey) }
+        if same && is_bearer { Ok(()) } else { Err(Error::InvalidKey) }
     }
 }
 

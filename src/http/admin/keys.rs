@@ -1,7 +1,10 @@
 //! Handlers of keys. Every change is in force in this process before the reply goes out.
 
+use std::time::Duration;
+
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
+use tokio::time::timeout;
 
 use super::super::reply::Fault;
 use super::query::Params;
@@ -11,6 +14,8 @@ use crate::store::{By, KeyTable, Store, key_json, key_json_with_text};
 
 /// Largest body of a management request, bytes.
 const BODY_MAX: usize = 64 * 1024;
+/// How long an admin may take to send it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Reply = Result<HttpResponse, Fault>;
 
@@ -99,6 +104,7 @@ async fn read_json(request: &HttpRequest, body: web::Payload) -> Result<web::Byt
         let text = "Send the body as JSON, with the header `Content-Type: application/json`.";
         return Err(Error::UnsupportedMediaType(text.to_owned()));
     }
-    let read = body.to_bytes_limited(BODY_MAX).await.map_err(|_| Error::BodyTooLarge(BODY_MAX as u64))?;
+    let read = timeout(BODY_TIMEOUT, body.to_bytes_limited(BODY_MAX)).await;
+    let read = read.map_err(|_| Error::RequestTimeout)?.map_err(|_| Error::BodyTooLarge(BODY_MAX as u64))?;
     read.map_err(|_| Error::invalid_code("The body broke off. Send it again.", None, "invalid_body"))
 }

@@ -6,8 +6,11 @@ mod auth;
 mod fields;
 mod key_body;
 mod keys;
+mod later;
+mod openapi;
 mod query;
 mod reports;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -24,6 +27,7 @@ use crate::config::Secret;
 use crate::error::Error;
 use crate::store::{KeyTable, Store, StoreError};
 pub use auth::AdminKey;
+pub use shown::Shown;
 
 /// What management works on.
 #[derive(Clone)]
@@ -34,6 +38,8 @@ pub struct Admin {
     pub table: Arc<KeyTable>,
     /// The key of the admin.
     pub key: AdminKey,
+    /// What does not change while the process runs.
+    pub shown: Arc<Shown>,
 }
 
 impl Admin {
@@ -41,8 +47,13 @@ impl Admin {
     ///
     /// # Errors
     /// When the admin key is blank.
-    pub fn new(store: Arc<dyn Store>, table: Arc<KeyTable>, key: &Secret) -> Result<Self, Error> {
-        Ok(Self { store, table, key: AdminKey::new(key)? })
+    pub fn new(
+        store: Arc<dyn Store>,
+        table: Arc<KeyTable>,
+        key: &Secret,
+        shown: Shown,
+    ) -> Result<Self, Error> {
+        Ok(Self { store, table, key: AdminKey::new(key)?, shown: Arc::new(shown) })
     }
 }
 
@@ -62,11 +73,18 @@ pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
         .service(at("/v1/usage", "GET").route(get().to(reports::usage)))
         .service(at("/v1/requests", "GET").route(get().to(reports::requests)))
         .service(at("/v1/audit", "GET").route(get().to(reports::audit)))
+        .service(at("/v1/providers", "GET").route(get().to(shown::providers)))
+        .service(at("/v1/config", "GET").route(get().to(shown::config)))
+        .service(at("/v1/models", "GET").route(get().to(shown::models)))
+        .service(at("/v1/openapi.json", "GET").route(get().to(openapi::document)))
+        .service(web::resource("/v1/config/reload").default_service(web::to(later::reload)))
+        .service(web::resource(["/v1/projects", "/v1/projects/{tail:.*}"]).default_service(web::to(later::projects)))
         .default_service(web::to(unknown_path));
     let routes = routes
         .app_data(web::Data::from(Arc::clone(&admin.store)))
         .app_data(web::Data::from(Arc::clone(&admin.table)))
         .app_data(web::Data::new(admin.key.clone()))
+        .app_data(web::Data::from(Arc::clone(&admin.shown)))
         .wrap(from_fn(auth::require_admin))
         // Keys and ledger rows belong in no cache.
         .wrap(DefaultHeaders::new().add((CACHE_CONTROL, HeaderValue::from_static("no-store"))));

@@ -15,7 +15,8 @@ const ADMIN_KEY: &str = "admin-key-for-tests";
 async fn admin() -> (TempFolder, SqliteStore, Admin) {
     let (folder, store) = store().await;
     let table = Arc::new(KeyTable::new());
-    let admin = Admin::new(Arc::new(store.clone()), table, &Secret::new(ADMIN_KEY)).unwrap();
+    let admin =
+        Admin::new(Arc::new(store.clone()), table, &Secret::new(ADMIN_KEY), Shown::default()).unwrap();
     (folder, store, admin)
 }
 

@@ -9,19 +9,20 @@ use super::process::{Process, Signal};
 use super::{Client, Upstream};
 
 /// The admin key of every gateway under test.
-const ADMIN_KEY: &str = "admin-key-of-the-tests";
+pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
 
 /// What a gateway is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     config: String,
     variables: Vec<(String, String)>,
+    files: Vec<(String, String)>,
 }
 
 impl Setup {
     /// From the text of a configuration file; listeners, data folder and admin key are set by variables.
     pub fn new(config: impl Into<String>) -> Self {
-        Self { config: config.into(), variables: Vec::new() }
+        Self { config: config.into(), ..Self::default() }
     }
 
     /// A provider `up` at `upstream`, and nothing else.
@@ -38,6 +39,12 @@ impl Setup {
     /// Adds lines to the configuration file.
     pub fn config(mut self, more: &str) -> Self {
         self.config.push_str(more);
+        self
+    }
+
+    /// Puts a file beside the configuration file.
+    pub fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
         self
     }
 
@@ -68,6 +75,9 @@ impl Gateway {
     /// Starts in a folder, which may hold what an earlier gateway left.
     async fn start_in(folder: TempDir, setup: Setup) -> Self {
         std::fs::write(folder.path().join("gateway.yaml"), &setup.config).expect("the folder can be written");
+        for (name, content) in &setup.files {
+            std::fs::write(folder.path().join(name), content).expect("the folder can be written");
+        }
         let mut variables = vec![
             ("LLM_GATEWAY__SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("LLM_GATEWAY__OPS__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
@@ -87,6 +97,18 @@ impl Gateway {
     pub async fn crash_and_restart(mut self) -> Self {
         self.process.kill();
         Self::start_in(self.folder, self.setup).await
+    }
+
+    /// Starts another gateway in the folder of this one, which has ended.
+    pub async fn restart(mut self) -> Self {
+        self.process.ended().await;
+        Self::start_in(self.folder, self.setup).await
+    }
+
+    /// Ends the process in order and starts another in the same folder.
+    pub async fn stop_and_restart(mut self) -> Self {
+        assert_eq!(self.stop().await, Some(0), "{}", self.process.log());
+        self.restart().await
     }
 
     /// Sends SIGTERM, waits for the end, gives the exit code.
@@ -148,6 +170,14 @@ impl Gateway {
         let text = self.metrics().await;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.trim().parse().expect("a number"))
+    }
+
+    /// Waits until a series has this value: numbers reach the exposition in batches.
+    pub async fn counted(&self, series: &str, value: f64) {
+        super::eventually(&format!("{series} is {value}"), || async {
+            (self.metric(series).await == value).then_some(())
+        })
+        .await;
     }
 
     /// Waits until no call is in flight.

@@ -5,13 +5,15 @@
 mod client;
 mod gateway;
 mod process;
+mod raw;
 mod upstream;
 
 use std::time::Duration;
 
-pub use client::{Answer, Client, Event};
-pub use gateway::{Gateway, Setup};
-pub use process::Process;
+pub use client::{Answer, Client, Event, question};
+pub use gateway::{ADMIN_KEY, Gateway, Setup};
+pub use process::{Output, Process, Signal};
+pub use raw::{RawAnswer, raw};
 pub use upstream::{Request, Script, Upstream, chunk, completion, stream_head, whole};
 
 /// How long a test waits for something that must happen.

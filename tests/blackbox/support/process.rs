@@ -16,6 +16,17 @@ pub struct Process {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
+/// What a command that ran to its end left.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
 /// A signal to send.
 #[derive(Clone, Copy, Debug)]
 pub enum Signal {
@@ -26,11 +37,27 @@ pub enum Signal {
 }
 
 impl Process {
-    /// Starts the binary with a clean environment, so that no credential of this machine can change a test.
-    pub fn start(arguments: &[&str], folder: &Path, variables: &[(String, String)]) -> Self {
+    /// The binary with a clean environment, so that no credential of this machine can change a test.
+    fn command(arguments: &[&str], folder: &Path, variables: &[(String, String)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llm-gateway"));
         command.args(arguments).current_dir(folder).env_clear();
         command.envs(variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(arguments: &[&str], folder: &Path, variables: &[(&str, &str)]) -> Output {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables: Vec<_> = variables.iter().map(owned).collect();
+        let mut command = Self::command(arguments, folder, &variables);
+        let output = command.stdin(Stdio::null()).output().expect("the binary runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Output { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Starts the binary.
+    pub fn start(arguments: &[&str], folder: &Path, variables: &[(String, String)]) -> Self {
+        let mut command = Self::command(arguments, folder, variables);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -62,7 +89,9 @@ impl Process {
     /// Waits for a log line with this message; panics when the process ends before.
     pub async fn logged(&mut self, message: &str) -> Value {
         let lines = Arc::clone(&self.lines);
+        let deadline = tokio::time::Instant::now() + super::PATIENCE;
         loop {
+            assert!(tokio::time::Instant::now() < deadline, "not said in time: {message:?}");
             let found = lines.lock().expect("lines").iter().find_map(|line| {
                 let event: Value = serde_json::from_str(line).ok()?;
                 (event.get("message").and_then(Value::as_str) == Some(message)).then_some(event)
