@@ -1,25 +1,43 @@
 //! Settlement: receipts into the ledger and its hourly totals, each exactly once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
-use sqlx::sqlite::Sqlite;
-use sqlx::{QueryBuilder, Row as _, Transaction};
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments};
+use sqlx::{AssertSqlSafe, Row as _, Transaction};
 use ulid::Ulid;
 
 use super::super::error::StoreError;
-use super::{SqliteStore, column, tags_json, unavailable};
+use super::{SqliteStore, tags_json, unavailable};
 use crate::chat::Usage;
 use crate::receipt::{Outcome, Receipt};
 use crate::rfc3339::HOUR_MS;
 
-/// Rows in one INSERT: 31 values each, of the 32,766 that SQLite can bind.
-const ROWS_PER_INSERT: usize = 250;
-
-const INSERT: &str = "INSERT INTO ledger (call_id, attempt, request_id, time_ms, key_id, project, requested_model, \
+/// Columns of the ledger, in the order in which [`bind`] gives their values.
+const COLUMNS: &str = "call_id, attempt, request_id, time_ms, key_id, project, requested_model, \
     provider, model, upstream_model, status, outcome, error, stream, ttft_ms, duration_ms, prompt_tokens, \
     cached_tokens, cache_write_5m_tokens, cache_write_1h_tokens, completion_tokens, reasoning_tokens, \
     audio_input_tokens, audio_output_tokens, image_input_tokens, image_output_tokens, web_searches, estimated, \
-    cost, service_tier, tags) ";
+    cost, service_tier, tags";
+
+/// An INSERT of some rows. There are few of them, so that each stays prepared.
+struct Insert {
+    rows: usize,
+    text: Arc<str>,
+}
+
+/// The statements, largest first. 200 rows of 31 values are well below the 32,766 that SQLite can bind.
+static INSERTS: LazyLock<[Insert; 4]> = LazyLock::new(|| {
+    [200, 40, 8, 1].map(|rows| {
+        let values = vec!["?"; COLUMNS.split(',').count()].join(",");
+        let values = vec![format!("({values})"); rows].join(",");
+        let text = format!(
+            "INSERT INTO ledger ({COLUMNS}) VALUES {values} ON CONFLICT (call_id, attempt) DO NOTHING"
+        );
+        Insert { rows, text: text.into() }
+    })
+});
 
 /// Adds to one hour's totals; the carry of the low part of the cost goes into the high part.
 const ADD: &str = "INSERT INTO usage_hourly (hour, key_id, project, provider, model, requests, errors, unpriced, \
@@ -52,73 +70,94 @@ struct Sum {
     cost: i128,
 }
 
+/// Books receipts. The usual case inserts many rows with one statement; a batch that holds a receipt which is
+/// there already is done again row by row, since only then is it known which ones count.
 pub(super) async fn settle(store: &SqliteStore, receipts: &[Receipt]) -> Result<(), StoreError> {
-    if receipts.is_empty() {
+    if receipts.is_empty() || book(store, receipts, true).await? {
         return Ok(());
     }
+    book(store, receipts, false).await.map(drop)
+}
+
+/// One transaction; false, and nothing done, when many rows at once were wanted and one was there already.
+async fn book(store: &SqliteStore, receipts: &[Receipt], many: bool) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
     let mut sums = BTreeMap::new();
-    for chunk in receipts.chunks(ROWS_PER_INSERT) {
-        let mut inserted = insert(&mut tx, chunk).await?;
-        for receipt in chunk {
-            // Taken out, so that a receipt that comes twice in one batch counts once.
-            if inserted.remove(&(receipt.call_id, receipt.attempt)) {
-                add(&mut sums, receipt);
+    let mut rest = receipts;
+    while !rest.is_empty() {
+        let fitting = INSERTS.iter().find(|insert| many && insert.rows <= rest.len());
+        let statement = fitting.or(INSERTS.last()).ok_or_else(|| unavailable(sqlx::Error::RowNotFound))?;
+        let (chunk, more) = rest.split_at(statement.rows);
+        let inserted = insert(&mut tx, statement, chunk).await?;
+        match chunk {
+            _ if inserted == statement.rows as u64 => {
+                chunk.iter().for_each(|receipt| add(&mut sums, receipt))
             }
+            [_] => {}
+            _ => return Ok(false),
         }
+        rest = more;
     }
     for (slot, sum) in sums {
         write_sum(&mut tx, slot, sum).await?;
     }
-    tx.commit().await.map_err(unavailable)
+    tx.commit().await.map_err(unavailable)?;
+    Ok(true)
 }
 
-/// Inserts what is not there yet and says which rows those were.
+/// Inserts what is not there yet; gives the number of rows.
 async fn insert(
     tx: &mut Transaction<'static, Sqlite>,
+    statement: &Insert,
     receipts: &[Receipt],
-) -> Result<BTreeSet<(Ulid, u16)>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(INSERT);
-    query.push_values(receipts, |mut row, receipt| {
-        let usage = receipt.usage.as_ref();
-        let tokens = |of: fn(&Usage) -> u64| usage.map(|usage| stored_tokens(of(usage)));
-        row.push_bind(receipt.call_id.to_bytes().to_vec())
-            .push_bind(i64::from(receipt.attempt))
-            .push_bind(receipt.request_id.to_string())
-            .push_bind(receipt.time_ms)
-            .push_bind(receipt.caller.key_id.to_string())
-            .push_bind(receipt.caller.project.as_deref().map(str::to_owned))
-            .push_bind(receipt.requested_model.to_string())
-            .push_bind(receipt.provider.to_string())
-            .push_bind(receipt.model.to_string())
-            .push_bind(receipt.upstream_model.to_string())
-            .push_bind(i64::from(receipt.status))
-            .push_bind(receipt.outcome.as_str())
-            .push_bind(receipt.error)
-            .push_bind(receipt.stream)
-            .push_bind(receipt.ttft_ms.map(i64::from))
-            .push_bind(i64::from(receipt.duration_ms))
-            .push_bind(tokens(|usage| usage.prompt))
-            .push_bind(tokens(|usage| usage.cache_read))
-            .push_bind(tokens(|usage| usage.cache_write_5m))
-            .push_bind(tokens(|usage| usage.cache_write_1h))
-            .push_bind(tokens(|usage| usage.completion))
-            .push_bind(usage.and_then(|usage| usage.reasoning).map(stored_tokens))
-            .push_bind(tokens(|usage| usage.audio_input))
-            .push_bind(tokens(|usage| usage.audio_output))
-            .push_bind(tokens(|usage| usage.image_input))
-            .push_bind(tokens(|usage| usage.image_output))
-            .push_bind(tokens(|usage| usage.web_searches))
-            .push_bind(receipt.estimated)
-            .push_bind(receipt.cost.map(crate::money::Usd::units))
-            .push_bind(receipt.service_tier.as_deref().map(str::to_owned))
-            .push_bind(tags_json(&receipt.tags));
-    });
-    query.push(" ON CONFLICT (call_id, attempt) DO NOTHING RETURNING call_id, attempt");
-    // Not kept prepared: the text differs with every size of a batch.
-    let rows = query.build().persistent(false).fetch_all(&mut **tx).await.map_err(unavailable)?;
-    let identity = |row| Ok((call_id(row)?, super::count(column(row, "attempt")?)));
-    rows.iter().map(identity).collect()
+) -> Result<u64, StoreError> {
+    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&statement.text)));
+    for receipt in receipts {
+        query = bind(query, receipt);
+    }
+    let done = query.execute(&mut **tx).await.map_err(unavailable)?;
+    Ok(done.rows_affected())
+}
+
+/// Binds the values of one row, in the order of the columns.
+fn bind<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    receipt: &Receipt,
+) -> Query<'q, Sqlite, SqliteArguments> {
+    let usage = receipt.usage.as_ref();
+    let tokens = |of: fn(&Usage) -> u64| usage.map(|usage| stored_tokens(of(usage)));
+    query
+        .bind(receipt.call_id.to_bytes().to_vec())
+        .bind(i64::from(receipt.attempt))
+        .bind(receipt.request_id.to_string())
+        .bind(receipt.time_ms)
+        .bind(receipt.caller.key_id.to_string())
+        .bind(receipt.caller.project.as_deref().map(str::to_owned))
+        .bind(receipt.requested_model.to_string())
+        .bind(receipt.provider.to_string())
+        .bind(receipt.model.to_string())
+        .bind(receipt.upstream_model.to_string())
+        .bind(i64::from(receipt.status))
+        .bind(receipt.outcome.as_str())
+        .bind(receipt.error)
+        .bind(receipt.stream)
+        .bind(receipt.ttft_ms.map(i64::from))
+        .bind(i64::from(receipt.duration_ms))
+        .bind(tokens(|usage| usage.prompt))
+        .bind(tokens(|usage| usage.cache_read))
+        .bind(tokens(|usage| usage.cache_write_5m))
+        .bind(tokens(|usage| usage.cache_write_1h))
+        .bind(tokens(|usage| usage.completion))
+        .bind(usage.and_then(|usage| usage.reasoning).map(stored_tokens))
+        .bind(tokens(|usage| usage.audio_input))
+        .bind(tokens(|usage| usage.audio_output))
+        .bind(tokens(|usage| usage.image_input))
+        .bind(tokens(|usage| usage.image_output))
+        .bind(tokens(|usage| usage.web_searches))
+        .bind(receipt.estimated)
+        .bind(receipt.cost.map(crate::money::Usd::units))
+        .bind(receipt.service_tier.as_deref().map(str::to_owned))
+        .bind(tags_json(&receipt.tags))
 }
 
 /// The call id of a ledger row.
