@@ -23,7 +23,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Try it: gateway, store and a stub provider on this machine, with nothing to set up
-    Demo(demo::Listen),
+    Demo(demo::Arguments),
     /// Serve: the real thing
     Serve(ConfigFile),
     /// Validate the configuration and print every problem, or what it amounts to
@@ -43,14 +43,7 @@ enum Command {
         config: ConfigFile,
     },
     /// Run the stub provider alone, for load and for tests of clients
-    Stub {
-        /// Where it listens; port 0 asks the system for one
-        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
-        listen: String,
-        /// Worker threads
-        #[arg(long, default_value_t = 1)]
-        workers: usize,
-    },
+    Stub(stub::Arguments),
     /// Print the version
     Version,
 }
@@ -65,8 +58,8 @@ struct ConfigFile {
 
 fn main() -> ExitCode {
     ExitCode::from(match Arguments::parse().command {
-        Command::Demo(listen) => demo::run(&listen),
-        Command::Stub { listen, workers } => stub::run(&listen, workers.max(1)),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Stub(arguments) => stub::run(&arguments),
         Command::Serve(ConfigFile { config }) => serve::run(config.as_deref()),
         Command::Check(ConfigFile { config }) => run_check(config.as_deref()),
         Command::Keys { command, config } => run_keys(command, config.config.as_deref()),

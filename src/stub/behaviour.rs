@@ -1,161 +1,198 @@
-//! What the stub shall do, as text: `NAME[:key=value[,key=value]...]`.
+//! What the stub is told to do: `NAME[:key=value[,key=value]...]`.
 
 use std::time::Duration;
 
-/// One way to answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use super::fault::Fault;
+
+/// Longest wait, milliseconds: ten minutes.
+const MS_MAX: u64 = 600_000;
+/// Longest answer with its waits, milliseconds: one hour.
+const TOTAL_MS_MAX: u64 = 3_600_000;
+/// Most events of one stream.
+const EVENTS_MAX: u64 = 1_000_000;
+/// Most bytes of one answer's text.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// One line of the list of behaviours: for people, for `GET /v1/models` and for the demo's catalogue.
+pub struct Row {
+    /// The name.
+    pub name: &'static str,
+    /// How it is written, with every key it takes.
+    pub example: &'static str,
+    /// What it does.
+    pub what: &'static str,
+}
+
+const fn row(name: &'static str, example: &'static str, what: &'static str) -> Row {
+    Row { name, example, what }
+}
+
+/// Everything the stub can be told.
+pub const BEHAVIOURS: [Row; 19] = [
+    row("echo", "echo", "answers with the last user message; honours tools, json_schema, n, logprobs"),
+    row("slow", "slow:ms=2000", "the response head comes late"),
+    row("drip", "drip:events=20,ms=100,bytes=8", "a stream of so many events, so far apart"),
+    row("tool", "tool", "calls the first tool, or the one named; quotes its result afterwards"),
+    row("tools", "tools", "two tool calls at once"),
+    row("reasoning", "reasoning", "reasoning_content before the answer"),
+    row("think", "think", "reasoning between <think> tags in the text"),
+    row("image", "image", "an answer with a picture"),
+    row("big", "big:bytes=1000000", "a large answer"),
+    row("length", "length", "cut off at the token limit: finish_reason length"),
+    row("filter", "filter", "cut off by a filter: finish_reason content_filter"),
+    row("nousage", "nousage", "reports no usage"),
+    row("n", "n", "echo, for requests with n above 1"),
+    row("logprobs", "logprobs", "echo, for requests with logprobs"),
+    row("error", "error:status=429,retry_after=2", "an error (default 500, without Retry-After)"),
+    row("flaky", "flaky:every=2", "every second request fails with 500"),
+    row("truncate", "truncate:after=3", "breaks off after so many events"),
+    row("error_event", "error_event:after=3", "an error in the middle of the stream"),
+    row("silent", "silent:ms=600000", "the head at once, then nothing for so long, then the answer"),
+];
+
+/// What to do with one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// The last user message comes back.
+    /// Answers with the last user text.
     Echo,
-    /// As echo, after a pause before the response head.
+    /// Echo with a late head.
     Slow(Duration),
-    /// A number of equal events, a pause between them.
+    /// A stream of counted events.
     Drip {
-        /// Events with content.
-        events: usize,
-        /// Pause before each but the first.
-        pause: Duration,
-        /// Bytes of content in each.
-        bytes: usize,
+        /// How many.
+        events: u64,
+        /// Time between two.
+        pace: Duration,
+        /// Text of one, bytes.
+        bytes: Option<u64>,
     },
-    /// Calls this many of the tools that were given.
-    Tools(usize),
-    /// Reasoning before the answer, in a field of its own.
+    /// Calls one tool.
+    Tool,
+    /// Calls two tools at once.
+    Tools,
+    /// Reasoning in its own field.
     Reasoning,
-    /// Reasoning before the answer, between tags in the text.
+    /// Reasoning between tags in the text.
     Think,
-    /// An error instead of an answer.
+    /// Answers with this status.
     Error {
-        /// HTTP status.
+        /// The status.
         status: u16,
-        /// `Retry-After`, seconds.
+        /// Seconds in `Retry-After`.
         retry_after: Option<u64>,
     },
-    /// Breaks off after this many events, or in the middle of a whole answer.
-    Truncate(usize),
-    /// A response head, then nothing for this long, then the end.
+    /// Breaks off after so many events.
+    Truncate(u64),
+    /// The head, then nothing for so long, then the answer.
     Silent(Duration),
-    /// An error event after this many events.
-    ErrorEvent(usize),
-    /// Never tells its usage.
+    /// An error in the stream after so many events.
+    ErrorEvent(u64),
+    /// Reports no usage.
     NoUsage,
-    /// An image beside the text.
+    /// Sends a picture.
     Image,
-    /// Ends for want of tokens.
+    /// `finish_reason: length`.
     Length,
-    /// Ends by the content filter.
+    /// `finish_reason: content_filter`.
     Filter,
-    /// A long answer.
-    Big(usize),
-    /// Every so many requests fail with a 500.
+    /// A text of so many bytes.
+    Big(u64),
+    /// Every so-manyth request fails.
     Flaky(u64),
 }
 
-/// Behaviours worth trying, with what they show.
-pub const EXAMPLES: &[(&str, &str)] = &[
-    ("echo", "answers with your own words"),
-    ("drip:events=20,ms=100", "a stream of 20 events, 100 ms apart"),
-    ("slow:ms=2000", "two seconds to the first byte"),
-    ("tool", "calls the first of your tools; `tools` calls two"),
-    ("reasoning", "thinks first; `think` does it between tags"),
-    ("image", "an image beside the text"),
-    ("error:status=429,retry_after=2", "an error of the provider's"),
-    ("error_event:after=3", "a stream that fails in the middle"),
-    ("truncate:after=3", "a stream that breaks off without its end"),
-    ("silent:ms=30000", "a response head, then silence"),
-    ("nousage", "a provider that does not count tokens"),
-    ("flaky:every=2", "every second request fails"),
-];
-
-/// Why a text is no behaviour.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unknown {
-    /// There is no behaviour of this name.
-    Name(String),
-    /// A parameter is not one, or out of bounds.
-    Parameter(String),
-}
-
-/// Longest pause, milliseconds.
-const MS_MAX: u64 = 600_000;
-/// Events of one stream at most.
-const EVENTS_MAX: u64 = 1_000_000;
-/// Bytes of one answer at most.
-const BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// The parameters of one text; each is taken once, what is left is unknown.
-struct Parameters<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Parameters<'a> {
-    fn parse(text: &'a str) -> Result<Self, Unknown> {
-        let pairs = text.split(',').filter(|pair| !pair.is_empty());
-        let split = |pair: &'a str| pair.split_once('=').ok_or_else(|| Unknown::Parameter(pair.to_owned()));
-        Ok(Self(pairs.map(split).collect::<Result<_, _>>()?))
-    }
-
-    /// Takes a number, `default` when it is not given.
-    fn take(&mut self, name: &str, default: u64, most: u64) -> Result<u64, Unknown> {
-        let Some(at) = self.0.iter().position(|(given, _)| *given == name) else { return Ok(default) };
-        let (_, value) = self.0.swap_remove(at);
-        let number = value.parse::<u64>().ok().filter(|number| *number <= most);
-        number.ok_or_else(|| Unknown::Parameter(format!("{name}={value}")))
-    }
-
-    fn ms(&mut self, default: u64) -> Result<Duration, Unknown> {
-        self.take("ms", default, MS_MAX).map(Duration::from_millis)
-    }
-
-    fn count(&mut self, name: &str, default: u64, most: u64) -> Result<usize, Unknown> {
-        self.take(name, default, most).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-    }
-}
-
 impl Behaviour {
-    /// Reads a behaviour.
+    /// Reads the grammar.
     ///
     /// # Errors
-    /// See [`Unknown`].
-    pub fn parse(text: &str) -> Result<Self, Unknown> {
-        let (name, parameters) = text.split_once(':').unwrap_or((text, ""));
-        let mut given = Parameters::parse(parameters)?;
+    /// 404 for a name that is none, 400 for keys and values that do not fit it.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        if !BEHAVIOURS.iter().any(|row| row.name == name) {
+            return Err(Fault::model_not_found(text));
+        }
+        let mut keys = Keys::read(name, rest)?;
         let behaviour = match name {
-            "echo" => Self::Echo,
-            "slow" => Self::Slow(given.ms(2_000)?),
-            "drip" => Self::Drip {
-                events: given.count("events", 20, EVENTS_MAX)?,
-                pause: given.ms(100)?,
-                bytes: given.count("bytes", 6, 65_536)?,
-            },
-            "tool" => Self::Tools(1),
-            "tools" => Self::Tools(2),
+            "slow" => Self::Slow(keys.ms(2000)?),
+            "drip" => drip(&mut keys)?,
+            "tool" => Self::Tool,
+            "tools" => Self::Tools,
             "reasoning" => Self::Reasoning,
             "think" => Self::Think,
-            "error" => Self::error(&mut given)?,
-            "truncate" => Self::Truncate(given.count("after", 3, EVENTS_MAX)?),
-            "silent" => Self::Silent(given.ms(30_000)?),
-            "error_event" => Self::ErrorEvent(given.count("after", 3, EVENTS_MAX)?),
+            "error" => Self::Error {
+                status: u16::try_from(keys.number("status", 400..=599)?.unwrap_or(500)).unwrap_or(500),
+                retry_after: keys.number("retry_after", 0..=86_400)?,
+            },
+            "truncate" => Self::Truncate(keys.number("after", 0..=EVENTS_MAX)?.unwrap_or(3)),
+            "silent" => Self::Silent(keys.ms(MS_MAX)?),
+            "error_event" => Self::ErrorEvent(keys.number("after", 0..=EVENTS_MAX)?.unwrap_or(3)),
             "nousage" => Self::NoUsage,
             "image" => Self::Image,
             "length" => Self::Length,
             "filter" => Self::Filter,
-            "big" => Self::Big(given.count("bytes", 1_000_000, BYTES_MAX)?),
-            "flaky" => Self::Flaky(given.take("every", 2, 1_000_000)?.max(1)),
-            _ => return Err(Unknown::Name(name.to_owned())),
+            "big" => Self::Big(keys.number("bytes", 0..=BYTES_MAX)?.unwrap_or(1_000_000)),
+            "flaky" => Self::Flaky(keys.number("every", 1..=EVENTS_MAX)?.unwrap_or(2)),
+            _ => Self::Echo,
         };
-        match given.0.first() {
-            Some((name, value)) => Err(Unknown::Parameter(format!("{name}={value}"))),
-            None => Ok(behaviour),
+        keys.done()?;
+        Ok(behaviour)
+    }
+}
+
+fn drip(keys: &mut Keys<'_>) -> Result<Behaviour, Fault> {
+    let events = keys.number("events", 0..=EVENTS_MAX)?.unwrap_or(20);
+    let pace = keys.ms(100)?;
+    let bytes = keys.number("bytes", 1..=1 << 20)?;
+    if events.saturating_mul(bytes.unwrap_or(0)) > BYTES_MAX {
+        return Err(Fault::invalid(format!("`drip` sends {BYTES_MAX} bytes at most; ask for fewer.")));
+    }
+    if u128::from(events) * pace.as_millis() > u128::from(TOTAL_MS_MAX) {
+        return Err(Fault::invalid(format!("`drip` takes {TOTAL_MS_MAX} ms at most; ask for fewer.")));
+    }
+    Ok(Behaviour::Drip { events, pace, bytes })
+}
+
+/// The keys of one behaviour that were not read yet.
+struct Keys<'a> {
+    name: &'a str,
+    left: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Keys<'a> {
+    fn read(name: &'a str, text: Option<&'a str>) -> Result<Self, Fault> {
+        let mut left: Vec<(&str, &str)> = Vec::new();
+        for pair in text.into_iter().flat_map(|text| text.split(',')) {
+            let Some((key, value)) = pair.split_once('=') else {
+                return Err(Fault::invalid(format!("`{pair}` is not of the form key=value.")));
+            };
+            if left.iter().any(|(known, _)| *known == key) {
+                return Err(Fault::invalid(format!("`{key}` is given twice.")));
+            }
+            left.push((key, value));
+        }
+        Ok(Self { name, left })
+    }
+
+    fn number(&mut self, key: &str, bounds: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Fault> {
+        let Some(at) = self.left.iter().position(|(known, _)| *known == key) else { return Ok(None) };
+        let (_, value) = self.left.swap_remove(at);
+        match value.parse().ok().filter(|number| bounds.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => {
+                let (least, most) = bounds.into_inner();
+                Err(Fault::invalid(format!("`{key}` takes a whole number from {least} to {most}.")))
+            }
         }
     }
 
-    fn error(given: &mut Parameters<'_>) -> Result<Self, Unknown> {
-        let status = given.take("status", 500, 599)?;
-        let retry_after = given.take("retry_after", u64::MAX, 86_400)?;
-        match u16::try_from(status) {
-            Ok(status @ 400..=599) => {
-                Ok(Self::Error { status, retry_after: (retry_after != u64::MAX).then_some(retry_after) })
-            }
-            _ => Err(Unknown::Parameter(format!("status={status}"))),
+    fn ms(&mut self, default: u64) -> Result<Duration, Fault> {
+        Ok(Duration::from_millis(self.number("ms", 0..=MS_MAX)?.unwrap_or(default)))
+    }
+
+    fn done(self) -> Result<(), Fault> {
+        match self.left.first() {
+            None => Ok(()),
+            Some((key, _)) => Err(Fault::invalid(format!("`{}` takes no key `{key}`.", self.name))),
         }
     }
 }
@@ -165,28 +202,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_a_behaviour_or_says_what_is_wrong() {
+    fn names_and_keys_say_what_is_done() {
         let ms = Duration::from_millis;
+        let drip = |events, pace, bytes| Behaviour::Drip { events, pace: ms(pace), bytes };
         for (text, expected) in [
-            ("echo", Ok(Behaviour::Echo)),
-            ("slow:ms=5", Ok(Behaviour::Slow(ms(5)))),
-            ("drip:events=3,ms=0", Ok(Behaviour::Drip { events: 3, pause: ms(0), bytes: 6 })),
-            ("error:status=429,retry_after=2", Ok(Behaviour::Error { status: 429, retry_after: Some(2) })),
-            ("error", Ok(Behaviour::Error { status: 500, retry_after: None })),
-            ("error:status=200", Err(Unknown::Parameter("status=200".into()))),
-            ("gpt-5", Err(Unknown::Name("gpt-5".into()))),
-            ("echo:ms=5", Err(Unknown::Parameter("ms=5".into()))),
-            ("slow:ms=x", Err(Unknown::Parameter("ms=x".into()))),
-            ("slow:ms", Err(Unknown::Parameter("ms".into()))),
+            ("echo", Behaviour::Echo),
+            ("n", Behaviour::Echo),
+            ("slow", Behaviour::Slow(ms(2000))),
+            ("slow:ms=0", Behaviour::Slow(ms(0))),
+            ("drip", drip(20, 100, None)),
+            ("drip:ms=5,events=50", drip(50, 5, None)),
+            ("drip:bytes=9", drip(20, 100, Some(9))),
+            ("error:status=429,retry_after=2", Behaviour::Error { status: 429, retry_after: Some(2) }),
+            ("error", Behaviour::Error { status: 500, retry_after: None }),
+            ("truncate:after=0", Behaviour::Truncate(0)),
+            ("flaky", Behaviour::Flaky(2)),
         ] {
-            assert_eq!(Behaviour::parse(text), expected, "{text}");
+            assert_eq!(Behaviour::parse(text), Ok(expected), "{text}");
+        }
+        for row in &BEHAVIOURS {
+            assert!(
+                Behaviour::parse(row.example).is_ok() && row.example.starts_with(row.name),
+                "{}",
+                row.name
+            );
         }
     }
 
     #[test]
-    fn every_example_is_a_behaviour() {
-        for (text, _) in EXAMPLES {
-            assert!(Behaviour::parse(text).is_ok(), "{text}");
+    fn what_does_not_fit_is_refused() {
+        for (text, status, says) in [
+            ("ehco", 404, "ehco"),
+            ("", 404, "does not exist"),
+            ("echo:ms=1", 400, "takes no key `ms`"),
+            ("drip:evnts=1", 400, "`evnts`"),
+            ("drip:events", 400, "key=value"),
+            ("drip:", 400, "key=value"),
+            ("drip:ms=1,ms=2", 400, "twice"),
+            ("drip:events=-1", 400, "from 0 to"),
+            ("drip:events=1000000,bytes=1000", 400, "bytes at most"),
+            ("drip:events=1000000,ms=1000", 400, "ms at most"),
+            ("slow:ms=600001", 400, "from 0 to 600000"),
+            ("error:status=200", 400, "from 400 to 599"),
+            ("flaky:every=0", 400, "from 1"),
+        ] {
+            let fault = Behaviour::parse(text).unwrap_err();
+            assert_eq!(fault.status, status, "{text}");
+            assert!(fault.message.contains(says), "{text}: {}", fault.message);
         }
     }
 }

@@ -1,88 +1,86 @@
-//! The stub's HTTP side.
+//! The stub's HTTP server.
 
-use std::convert::Infallible;
-use std::fmt;
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::SizedStream;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::http::StatusCode;
 use actix_web::rt::net::TcpStream;
-use actix_web::web::{self, Bytes, Data};
-use actix_web::{App, HttpResponse, HttpServer};
-use futures_util::stream::{self, Stream, StreamExt as _};
+use actix_web::web::{self, Data, Payload};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use bytes::Bytes;
+use futures_util::Stream;
 use serde_json::json;
+use tokio::time::{Sleep, sleep, timeout};
 
-use super::answer::Answer;
-use super::behaviour::{Behaviour, EXAMPLES, Unknown};
-use super::render::{self, Events};
-use super::request::Request;
+use super::behaviour::BEHAVIOURS;
+use super::events::Step;
+use super::fault::Fault;
+use super::respond::{Reply, respond};
+use super::seen::{Seen, Slot};
 
 /// Largest request body, bytes.
-const BODY_MAX: usize = 64 * 1024 * 1024;
+const BODY_MAX: usize = 64 << 20;
+/// How long a client may take to send its head, and then its body.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept; longer than any client pools one.
+const KEEP_ALIVE: Duration = Duration::from_secs(180);
+/// Connections at most, per worker.
+const CONNECTIONS_MAX: usize = 25_000;
 /// Connections that wait for accept at most.
 const BACKLOG: u32 = 4096;
 
-/// The stub cannot start: one clear line.
-#[derive(Debug)]
-pub struct StubError(String);
-
-impl fmt::Display for StubError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StubError {}
-
-/// A running stub.
+/// A stub provider that runs.
 pub struct Stub {
     address: SocketAddr,
     handle: ServerHandle,
 }
 
-/// Requests so far.
-#[derive(Default)]
-struct Counter(AtomicU64);
+/// What one worker thread holds.
+struct Worker {
+    seen: Arc<Seen>,
+    slot: Arc<Mutex<Slot>>,
+    flaky: Arc<AtomicU64>,
+}
 
 impl Stub {
-    /// Starts a stub. Must run inside an actix system.
+    /// Starts on `listen`; port 0 asks the system for one. Must run inside an actix system.
     ///
     /// # Errors
-    /// The address cannot be opened.
-    pub fn start(listen: &str, workers: usize) -> Result<Self, StubError> {
-        let counter = Data::new(Counter::default());
-        let failed = |error: io::Error| StubError(format!("{listen} cannot be opened: {error}"));
-        let bound = HttpServer::new(move || {
+    /// When the address cannot be opened.
+    pub fn start(listen: &str, workers: usize) -> io::Result<Self> {
+        let (seen, flaky) = (Arc::new(Seen::default()), Arc::new(AtomicU64::new(0)));
+        let server = HttpServer::new(move || {
+            let (seen, flaky) = (Arc::clone(&seen), Arc::clone(&flaky));
+            let worker = Worker { slot: seen.slot(), seen, flaky };
             App::new()
-                .app_data(web::PayloadConfig::new(BODY_MAX))
-                .app_data(counter.clone())
-                .route("/v1/chat/completions", web::post().to(chat))
+                .app_data(Data::new(worker))
+                .route("/v1/chat/completions", web::post().to(completions))
                 .route("/v1/models", web::get().to(models))
                 .route("/stub/requests", web::get().to(requests))
+                .default_service(web::to(not_found))
         })
         .workers(workers)
         .backlog(BACKLOG)
-        .max_connections(100_000)
-        .keep_alive(Duration::from_secs(120))
+        .max_connections(CONNECTIONS_MAX)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_TIMEOUT)
         .h1_allow_half_closed(false)
         .shutdown_timeout(1)
         .disable_signals()
-        .on_connect(|connection, _| {
-            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-                let _ = stream.set_nodelay(true);
-            }
-        })
-        .bind(listen)
-        .map_err(failed)?;
-        let address = bound.addrs().first().copied();
-        let address = address.ok_or_else(|| StubError(format!("{listen} is no address")))?;
-        let running = bound.run();
-        let handle = running.handle();
-        actix_web::rt::spawn(running);
+        .on_connect(no_delay)
+        .bind(listen)?;
+        let address = *server.addrs().first().ok_or_else(|| io::Error::other("no address"))?;
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
         Ok(Self { address, handle })
     }
 
@@ -91,150 +89,123 @@ impl Stub {
         self.address
     }
 
-    /// Stops it; running answers get a second.
-    pub async fn stop(&self) {
-        self.handle.stop(true).await;
+    /// Stops it; what it still sends is cut.
+    pub async fn stop(self) {
+        self.handle.stop(false).await;
     }
 }
 
-/// GET /stub/requests: how many there were.
-async fn requests(counter: Data<Counter>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({"count": counter.0.load(Ordering::Relaxed)}))
+/// Nagle's algorithm would hold small events back.
+fn no_delay(connection: &dyn Any, _: &mut Extensions) {
+    if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+        let _ = stream.set_nodelay(true);
+    }
 }
 
-/// GET /v1/models: the behaviours worth trying.
-async fn models() -> HttpResponse {
-    let model =
-        |(name, _): &(&str, &str)| json!({"id": name, "object": "model", "created": 0, "owned_by": "stub"});
-    HttpResponse::Ok().json(json!({"object": "list", "data": EXAMPLES.iter().map(model).collect::<Vec<_>>()}))
-}
-
-/// POST /v1/chat/completions.
-async fn chat(body: Bytes, counter: Data<Counter>) -> HttpResponse {
-    let number = counter.0.fetch_add(1, Ordering::Relaxed) + 1;
-    let request: Request = match serde_json::from_slice(&body) {
-        Ok(request) => request,
-        Err(error) => return failure(400, &format!("The stub cannot read this: {error}."), None),
+async fn completions(request: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
+    let body = match read(payload).await {
+        Ok(body) => body,
+        Err(fault) => return refuse(&fault),
     };
-    match Behaviour::parse(&request.command()) {
-        Ok(behaviour) => respond(request, behaviour, number).await,
-        Err(Unknown::Name(name)) => {
-            failure(404, &format!("The model `{name}` does not exist; try `echo`."), None)
-        }
-        Err(Unknown::Parameter(what)) => failure(400, &format!("The stub does not know `{what}`."), None),
+    let number = worker.seen.note(&worker.slot, &request, &body);
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    match respond(&body, number, created, &worker.flaky) {
+        Ok(reply) => send(reply).await,
+        Err(fault) => refuse(&fault),
     }
 }
 
-async fn respond(request: Request, behaviour: Behaviour, number: u64) -> HttpResponse {
-    match behaviour {
-        Behaviour::Error { status, retry_after } => {
-            return failure(status, "The stub was told to fail.", retry_after);
-        }
-        Behaviour::Flaky(every) if number.is_multiple_of(every) => {
-            return failure(500, "The stub fails now and then.", None);
-        }
-        Behaviour::Slow(pause) => actix_web::rt::time::sleep(pause).await,
-        _ => {}
-    }
-    let answer = Answer::to(&request, &behaviour);
-    let with_usage = behaviour != Behaviour::NoUsage;
-    if request.stream == Some(true) {
-        let events = render::events(&request, &answer, with_usage);
-        return streamed(events, &behaviour);
-    }
-    let body = render::whole(&request, &answer, with_usage);
-    match behaviour {
-        Behaviour::Truncate(_) => cut_short(&body),
-        Behaviour::Silent(pause) => {
-            let length = body.len() as u64;
-            let late = stream::once(async move {
-                actix_web::rt::time::sleep(pause).await;
-                Ok::<_, Infallible>(body)
-            });
-            HttpResponse::Ok().content_type("application/json").body(SizedStream::new(length, Box::pin(late)))
-        }
-        Behaviour::Drip { events, pause, .. } if !pause.is_zero() => {
-            let all = u32::try_from(events).unwrap_or(u32::MAX);
-            actix_web::rt::time::sleep(pause.saturating_mul(all).min(Duration::from_secs(600))).await;
-            HttpResponse::Ok().content_type("application/json").body(body)
-        }
-        _ => HttpResponse::Ok().content_type("application/json").body(body),
+async fn read(payload: Payload) -> Result<Bytes, Fault> {
+    match timeout(REQUEST_TIMEOUT, payload.to_bytes_limited(BODY_MAX)).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(error))) => Err(Fault::invalid(format!("The body cannot be read: {error}."))),
+        Ok(Err(_)) => Err(Fault::told(413, format!("The body is larger than {BODY_MAX} bytes."))),
+        Err(_) => Err(Fault::told(408, "The body did not come in time.")),
     }
 }
 
-/// A whole answer that ends before its announced length.
-fn cut_short(body: &Bytes) -> HttpResponse {
-    let half = body.slice(..body.len() / 2);
-    let broken = stream::iter([Ok(half), Err(io::Error::from(io::ErrorKind::ConnectionAborted))]);
-    let body = SizedStream::new(body.len() as u64, broken);
-    HttpResponse::Ok().content_type("application/json").body(body)
+async fn send(reply: Reply) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/json");
+    match reply {
+        Reply::Whole(wait, body) => {
+            rest(wait).await;
+            response.body(body)
+        }
+        Reply::Sized(length, steps) => {
+            response.body(SizedStream::new(length, Delivery::of(steps.into_iter())))
+        }
+        Reply::Chunked(steps) => response.streaming(Delivery::of(steps.into_iter())),
+        Reply::Events(wait, events) => {
+            rest(wait).await;
+            response
+                .content_type("text/event-stream; charset=utf-8")
+                .insert_header(("cache-control", "no-cache"));
+            response.streaming(Delivery::of(events))
+        }
+    }
 }
 
-fn failure(status: u16, message: &str, retry_after: Option<u64>) -> HttpResponse {
-    let status_code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status_code);
-    if let Some(seconds) = retry_after {
+/// Sets no timer when there is nothing to wait for.
+async fn rest(wait: Duration) {
+    if !wait.is_zero() {
+        sleep(wait).await;
+    }
+}
+
+fn refuse(fault: &Fault) -> HttpResponse {
+    let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    if let Some(seconds) = fault.retry_after {
         response.insert_header(("retry-after", seconds.to_string()));
     }
-    response.content_type("application/json").body(render::error(status, message))
+    response.content_type("application/json").body(fault.body())
 }
 
-/// One thing a stream does.
-enum Step {
-    Send(Bytes),
-    Pause(Duration),
-    BreakOff,
+async fn models() -> HttpResponse {
+    let model =
+        |row: &super::Row| json!({"id": row.name, "object": "model", "created": 0, "owned_by": "stub"});
+    let data: Vec<_> = BEHAVIOURS.iter().map(model).collect();
+    HttpResponse::Ok().json(json!({"object": "list", "data": data}))
 }
 
-fn streamed(events: Events, behaviour: &Behaviour) -> HttpResponse {
-    let Events { opening, content, closing } = events;
-    let mut steps: Vec<Step> = opening.into_iter().map(Step::Send).collect();
-    let pause = match behaviour {
-        Behaviour::Drip { pause, .. } => *pause,
-        _ => Duration::ZERO,
-    };
-    let content = content.into_iter().map(Step::Send);
-    match behaviour {
-        Behaviour::Truncate(after) => {
-            steps.extend(content.take(*after));
-            steps.push(Step::BreakOff);
-        }
-        Behaviour::ErrorEvent(after) => {
-            steps.extend(content.take(*after));
-            let error = render::error(500, "The stub was told to fail in the middle.");
-            let mut event = b"data: ".to_vec();
-            event.extend_from_slice(&error);
-            event.extend_from_slice(b"\n\n");
-            steps.push(Step::Send(Bytes::from(event)));
-        }
-        Behaviour::Silent(pause) => {
-            steps.clear();
-            steps.push(Step::Pause(*pause));
-        }
-        _ if pause.is_zero() => {
-            steps.extend(content);
-            steps.extend(closing.into_iter().map(Step::Send));
-        }
-        _ => {
-            for event in content {
-                steps.extend([Step::Pause(pause), event]);
+async fn requests(worker: Data<Worker>) -> HttpResponse {
+    HttpResponse::Ok().json(worker.seen.report())
+}
+
+async fn not_found(request: HttpRequest) -> HttpResponse {
+    refuse(&Fault::told(404, format!("Unknown request URL: {} {}.", request.method(), request.path())))
+}
+
+/// A body that follows its steps.
+struct Delivery<I> {
+    steps: I,
+    wait: Option<Pin<Box<Sleep>>>,
+}
+
+impl<I: Iterator<Item = Step> + Unpin> Delivery<I> {
+    fn of(steps: I) -> Self {
+        Self { steps, wait: None }
+    }
+}
+
+impl<I: Iterator<Item = Step> + Unpin> Stream for Delivery<I> {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(wait) = &mut self.wait {
+                ready!(wait.as_mut().poll(context));
+                self.wait = None;
             }
-            steps.extend(closing.into_iter().map(Step::Send));
+            match self.steps.next() {
+                Some(Step::Send(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Some(Step::Wait(time)) => self.wait = Some(Box::pin(sleep(time))),
+                Some(Step::Break) => {
+                    return Poll::Ready(Some(Err(io::Error::other("the stub was told to break off"))));
+                }
+                None => return Poll::Ready(None),
+            }
         }
     }
-    HttpResponse::Ok().content_type("text/event-stream").streaming(play(steps))
-}
-
-/// The steps as a body.
-fn play(steps: Vec<Step>) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::iter(steps).filter_map(|step| async move {
-        match step {
-            Step::Send(bytes) => Some(Ok(bytes)),
-            Step::Pause(pause) => {
-                actix_web::rt::time::sleep(pause).await;
-                None
-            }
-            Step::BreakOff => Some(Err(io::Error::from(io::ErrorKind::ConnectionAborted))),
-        }
-    })
 }

@@ -12,6 +12,7 @@
 mod admin;
 mod chat;
 mod config_files;
+mod demo;
 mod key_limits;
 mod keys;
 mod ledger;
