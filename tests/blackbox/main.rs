@@ -19,5 +19,6 @@ mod ledger;
 mod lifecycle;
 mod metrics;
 mod recorded;
+mod structure;
 mod support;
 mod usage;
