@@ -57,9 +57,15 @@ impl Catalog {
         self.models.get(id)
     }
 
-    /// A provider's offer by canonical or upstream name.
+    /// A provider's offer by canonical or upstream name. Vendors do not all mind case, so a name in another case is the
+    /// same name: or else it would be a way around a key's rules, and unpriced.
     pub fn offer(&self, provider: &str, name: &str) -> Option<&Arc<Offer>> {
-        self.offers.get(provider)?.get(name)
+        let names = self.offers.get(provider)?;
+        let folded = || {
+            let same = names.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+            same.min_by_key(|(known, _)| Arc::clone(known)).map(|(_, offer)| offer)
+        };
+        names.get(name).or_else(folded)
     }
 
     /// All models by name.

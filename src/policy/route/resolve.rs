@@ -89,7 +89,7 @@ impl Router {
     /// name joins, the cheapest that can take the request.
     fn offer_at(&self, provider: &str, name: &str, ask: &Ask, now: &Now<'_>) -> Option<&Arc<Offer>> {
         let named = self.catalog.offer(provider, name)?;
-        if *named.upstream == *name {
+        if named.upstream.eq_ignore_ascii_case(name) {
             return Some(named);
         }
         let model = self.catalog.model(&named.model)?;

@@ -50,6 +50,9 @@ fn a_pinned_model_stays_at_its_provider() {
         ("beta/big", "beta/Maker/Big-Turbo"),
         ("beta/Maker/Big-Instruct", "beta/Maker/Big-Instruct"),
         ("gamma/big-g", "gamma/big-g"),
+        // Another case is not another model: it has the same price, and the same rules of the key.
+        ("beta/maker/BIG-instruct", "beta/Maker/Big-Instruct"),
+        ("alpha/BIG", "alpha/big"),
         ("gamma/maker/new:free", "gamma/maker/new:free"),
         ("gamma/gamma/x", "gamma/gamma/x"),
         ("alpha/gone", "alpha/gone"),

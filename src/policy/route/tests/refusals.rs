@@ -95,6 +95,7 @@ fn what_a_key_may_not_use_is_never_a_target() {
     let told = |model: &str, denied: &[&str]| outcome(&plan_without(&router(), &ask(model), 0, denied));
     assert_eq!(told("big", &["beta/big"]), "alpha/big gamma/big-g");
     assert!(told("alpha/big", &["alpha/big"]).starts_with("403 permission_denied"));
+    assert!(told("beta/maker/big-instruct", &["beta/big"]).starts_with("403"));
     assert!(told("big", &["alpha/big", "beta/big", "gamma/big"]).starts_with("403"));
     assert!(told("alpha/new", &["alpha/new"]).starts_with("403"));
     assert!(told("keyless/afar", &["keyless/afar"]).starts_with("403"));
