@@ -85,7 +85,7 @@ fn run_models(command: models::Command, file: Option<&Path>) -> u8 {
     let text = match command {
         models::Command::Import { file, out, verbose } => models::import_file(&file, &out, verbose),
         models::Command::List { name, provider } => match serve::load(file) {
-            Ok((_, catalog)) => Ok(models::list(&catalog, name.as_deref(), provider.as_deref())),
+            Ok((_, catalog)) => models::list(&catalog, name.as_deref(), provider.as_deref()),
             Err(problems) => {
                 out::err(&check::problems(&problems));
                 return check::EXIT_PROBLEMS;

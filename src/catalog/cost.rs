@@ -37,6 +37,17 @@ impl Rates {
     }
 }
 
+impl Rates {
+    /// True when no rate costs anything.
+    fn is_free(&self) -> bool {
+        let Self { input, output, cache_read, cache_write_5m, cache_write_1h, .. } = *self;
+        let Self { reasoning, audio_input, audio_output, image_input, image_output, .. } = *self;
+        let text = [input, output, cache_read, cache_write_5m, cache_write_1h];
+        let other = [reasoning, audio_input, audio_output, image_input, image_output];
+        text.into_iter().chain(other).flatten().all(Usd::is_zero)
+    }
+}
+
 /// The rates of the largest size tier that the prompt exceeds.
 fn sized(tiers: &[SizeTier], prompt: u64) -> Option<&Rates> {
     tiers.iter().filter(|tier| prompt > tier.above).max_by_key(|tier| tier.above).map(|tier| &tier.rates)
@@ -94,20 +105,18 @@ impl Price {
         Some(Usd::from_units(input.times(3).plus(output).units() / 4))
     }
 
-    /// True when every rate and fee is known to be nothing.
+    /// True when every rate and fee is known to be nothing, at every size and service tier.
     pub fn is_free(&self) -> bool {
-        let rates = &self.rates;
-        let known = rates.input.is_some() && rates.output.is_some();
-        let others = [
-            rates.cache_read,
-            rates.cache_write_5m,
-            rates.cache_write_1h,
-            rates.reasoning,
-            rates.audio_input,
-        ];
-        let fees =
-            [rates.audio_output, rates.image_input, rates.image_output, self.per_request, self.web_search];
-        known && [rates.input, rates.output].into_iter().chain(others).chain(fees).flatten().all(Usd::is_zero)
+        let known = self.rates.input.is_some() && self.rates.output.is_some();
+        let sizes = self.above.iter().map(|tier| &tier.rates);
+        let tiers = self
+            .service
+            .values()
+            .flat_map(|tier| std::iter::once(&tier.rates).chain(tier.above.iter().map(|size| &size.rates)));
+        let fees = [self.per_request, self.web_search];
+        known
+            && std::iter::once(&self.rates).chain(sizes).chain(tiers).all(Rates::is_free)
+            && fees.into_iter().flatten().all(Usd::is_zero)
     }
 }
 
@@ -168,6 +177,11 @@ mod tests {
         let free =
             Price { rates: Rates { input: usd(0), output: usd(0), ..Rates::default() }, ..Price::default() };
         assert!(free.is_free() && !price().is_free() && !Price::default().is_free());
+        let dear = Rates { output: usd(1), ..Rates::default() };
+        let tier = SizeTier { above: 200, rates: dear.clone() };
+        let service = super::super::TierPrice { rates: dear, above: vec![] };
+        assert!(!Price { above: vec![tier], ..free.clone() }.is_free());
+        assert!(!Price { service: [(ServiceTier::Flex, service)].into(), ..free.clone() }.is_free());
         assert!(!Price { per_request: usd(1), ..free }.is_free());
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::scale::per_token;
+use super::scale::{is_negative, per_token};
 use super::{Capabilities, Capability, Catalog, Model, Offer, Price};
 
 /// The shipped catalogue.
@@ -113,6 +113,13 @@ impl Catalog {
                     message: format!("`{}` is there twice", entry.id),
                 });
             }
+            let mut names = std::collections::HashSet::new();
+            for (at, offer) in entry.offers.iter().enumerate() {
+                if !names.insert((offer.provider.as_str(), offer.upstream.as_str())) {
+                    let message = format!("`{}` of {} is there twice", offer.upstream, offer.provider);
+                    problems.push(Problem { path: format!("{path}.offers[{at}]"), message });
+                }
+            }
             if entry.offers.is_empty() {
                 problems.push(Problem {
                     path: format!("{path}.offers"),
@@ -146,12 +153,20 @@ fn offer(entry: OfferEntry, model: &Arc<str>, path: &str, problems: &mut Vec<Pro
             }
         }
     }
-    let day = |day: &String| day.len() == 10 && day.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
-    if entry.retires.as_ref().is_some_and(|retires| !day(retires)) {
-        problems.push(Problem {
-            path: format!("{path}.retires"),
-            message: "a day such as 2027-01-31".to_owned(),
-        });
+    let mut problem = |field: &str, message: &str| {
+        problems.push(Problem { path: format!("{path}.{field}"), message: message.to_owned() });
+    };
+    if entry.retires.as_ref().is_some_and(|retires| !is_day(retires)) {
+        problem("retires", "a day such as 2027-01-31");
+    }
+    if entry.provider.is_empty() || entry.provider.contains('/') {
+        problem("provider", "a provider id, without `/`");
+    }
+    if entry.upstream.is_empty() {
+        problem("upstream", "the name sent upstream is needed");
+    }
+    if entry.price.as_ref().is_some_and(is_negative) {
+        problem("price", "a price is below zero");
     }
     let price = entry.price.map(|price| {
         per_token(&price).unwrap_or_else(|| {
@@ -172,6 +187,20 @@ fn offer(entry: OfferEntry, model: &Arc<str>, path: &str, problems: &mut Vec<Pro
         retires: entry.retires.map(Arc::from),
         price: price.map(Arc::new),
     }
+}
+
+/// `YYYY-MM-DD`, compared as text elsewhere.
+fn is_day(text: &str) -> bool {
+    let number = |range: std::ops::Range<usize>| {
+        let digits = text.get(range).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        digits.parse::<u32>().ok()
+    };
+    let separated = text.get(4..5) == Some("-") && text.get(7..8) == Some("-");
+    text.len() == 10
+        && separated
+        && number(0..4).is_some()
+        && number(5..7).is_some_and(|month| (1..=12).contains(&month))
+        && number(8..10).is_some_and(|day| (1..=31).contains(&day))
 }
 
 impl Document {
@@ -198,4 +227,80 @@ impl Document {
 /// One line of JSON.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(text: &str) -> Vec<String> {
+        Catalog::parse(text.as_bytes()).unwrap_err().into_iter().map(|problem| problem.path).collect()
+    }
+
+    fn one(offer: &str) -> String {
+        format!(r#"{{"version":1,"models":[{{"id":"m","offers":[{offer}]}}]}}"#)
+    }
+
+    #[test]
+    fn every_problem_of_a_file_is_told_with_its_path() {
+        let text = r#"{"version":2,"models":[
+            {"id":"a/b","offers":[{"provider":"p","upstream":"","capabilities":["tools","fly"]}]},
+            {"id":"auto","offers":[]},
+            {"id":"m","offers":[{"provider":"p/q","upstream":"u"},{"provider":"p/q","upstream":"u"}]},
+            {"id":"m","offers":[{"provider":"p","upstream":"u","retires":"2027-13-01"}]}]}"#;
+        let expected = [
+            "version",
+            "models[0].id",
+            "models[0].offers[0].capabilities[1]",
+            "models[0].offers[0].upstream",
+            "models[1].id",
+            "models[1].offers",
+            "models[2].offers[1]",
+            "models[2].offers[0].provider",
+            "models[2].offers[1].provider",
+            "models[3].id",
+            "models[3].offers[0].retires",
+        ];
+        assert_eq!(paths(text), expected);
+    }
+
+    #[test]
+    fn a_price_is_a_decimal_string_that_can_be_held_exactly_and_is_not_below_zero() {
+        let price = |rate: &str| {
+            one(&format!(r#"{{"provider":"p","upstream":"u","price":{{"rates":{{"input":{rate}}}}}}}"#))
+        };
+        assert!(Catalog::parse(price("\"0.000001\"").as_bytes()).is_ok());
+        for rate in ["\"0.0000001\"", "\"-1\"", "0.1", "\"1e3\"", "\"\""] {
+            let found = paths(&price(rate));
+            assert!(found[0].starts_with("models[0].offers[0].price"), "{rate}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_a_day() {
+        for (day, is) in [
+            ("2027-01-31", true),
+            ("2027-00-31", false),
+            ("2027-01-32", false),
+            ("----------", false),
+            ("2027/01/31", false),
+            ("2027-1-31", false),
+            ("2027-01-3é", false),
+        ] {
+            assert_eq!(is_day(day), is, "{day}");
+        }
+    }
+
+    #[test]
+    fn a_canonical_name_means_its_own_model_although_another_is_called_so_upstream() {
+        let text = r#"{"version":1,"models":[
+            {"id":"m","offers":[{"provider":"p","upstream":"own"}]},
+            {"id":"n","offers":[{"provider":"p","upstream":"m"},{"provider":"p","upstream":"n2"}]}]}"#;
+        let catalog = Catalog::parse(text.as_bytes()).unwrap();
+        let upstream = |name: &str| catalog.offer("p", name).map(|offer| offer.upstream.to_string());
+        assert_eq!(upstream("m").as_deref(), Some("own"));
+        assert_eq!(upstream("n").as_deref(), Some("m"));
+        assert_eq!(upstream("n2").as_deref(), Some("n2"));
+        assert_eq!(upstream("o"), None);
+    }
 }

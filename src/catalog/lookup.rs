@@ -8,6 +8,9 @@ use super::{Model, Offer};
 /// Names compared at most when looking for a near miss.
 const NEAREST_MAX: usize = 10_000;
 
+/// Longest name that a near miss is looked for, bytes: the search costs its length times the catalogue's.
+const NEAREST_BYTES_MAX: usize = 96;
+
 /// Every model, and every provider's offers by canonical and upstream name.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -54,9 +57,15 @@ impl Catalog {
         self.models.get(id)
     }
 
-    /// A provider's offer by canonical or upstream name.
+    /// A provider's offer by canonical or upstream name. Vendors do not all mind case, so a name in another case is the
+    /// same name: or else it would be a way around a key's rules, and unpriced.
     pub fn offer(&self, provider: &str, name: &str) -> Option<&Arc<Offer>> {
-        self.offers.get(provider)?.get(name)
+        let names = self.offers.get(provider)?;
+        let folded = || {
+            let same = names.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+            same.min_by_key(|(known, _)| Arc::clone(known)).map(|(_, offer)| offer)
+        };
+        names.get(name).or_else(folded)
     }
 
     /// All models by name.
@@ -69,11 +78,26 @@ impl Catalog {
         self.models.values().filter(|model| model.auto)
     }
 
-    /// The canonical name closest to what was asked, if it is close.
+    /// The canonical name closest to what was asked: the model that a provider calls so, else the nearest spelling.
     pub fn nearest(&self, asked: &str) -> Option<&str> {
         const CLOSE: f64 = 0.84;
-        let score = |id: &Arc<str>| strsim::normalized_damerau_levenshtein(id, asked);
-        let scored = self.models.keys().take(NEAREST_MAX).map(|id| (score(id), id));
+        if asked.is_empty() || asked.len() > NEAREST_BYTES_MAX {
+            return None;
+        }
+        let own = |upstream: &str| upstream.rsplit('/').next().is_some_and(|n| n.eq_ignore_ascii_case(asked));
+        let named = |model: &&Arc<Model>| model.offers.iter().any(|offer| own(&offer.upstream));
+        let models = || self.models.values().take(NEAREST_MAX);
+        if let Some(model) = models().find(|model| model.id.eq_ignore_ascii_case(asked)) {
+            return Some(&model.id);
+        }
+        if let Some(model) = models().find(named) {
+            return Some(&model.id);
+        }
+        let lower = asked.to_lowercase();
+        // A difference in length alone can rule a name out, at a fraction of the cost.
+        let near = |id: &str| id.len().abs_diff(lower.len()) * 100 <= 16 * id.len().max(lower.len());
+        let score = |id: &str| strsim::normalized_damerau_levenshtein(id, &lower);
+        let scored = self.models.keys().take(NEAREST_MAX).filter(|id| near(id)).map(|id| (score(id), id));
         let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
         (best.0 >= CLOSE).then_some(&**best.1)
     }

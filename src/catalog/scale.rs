@@ -11,6 +11,13 @@ pub fn per_token(price: &Price) -> Option<Price> {
     scale(price, |rate| (rate.units() % MILLION == 0).then(|| Usd::from_units(rate.units() / MILLION)))
 }
 
+/// True when a rate or a fee is below zero.
+pub fn is_negative(price: &Price) -> bool {
+    let sound = |rate: Usd| (rate.units() >= 0).then_some(rate);
+    let fees = [price.per_request, price.web_search];
+    scale(price, sound).is_none() || fees.into_iter().flatten().any(|fee| sound(fee).is_none())
+}
+
 /// Per million.
 pub fn per_million(price: &Price) -> Price {
     scale(price, |rate| Some(rate.times(MILLION.unsigned_abs()))).unwrap_or_default()

@@ -14,6 +14,13 @@ pub fn read(models: Option<&Value>, problems: &mut Vec<Problem>) -> BTreeMap<Str
     let mut aliases = BTreeMap::new();
     for (name, given) in table {
         let path = format!("models.{name}.targets");
+        if name == "auto" {
+            problems.push(Problem::new(
+                format!("models.{name}"),
+                "is the gateway's own name; choose another, or list the pool of `auto` under `catalog.auto`",
+            ));
+            continue;
+        }
         let items = match given.get("targets") {
             Some(Value::Array(items)) if !items.is_empty() => items.as_slice(),
             Some(Value::Array(_) | Value::Null) | None => {
@@ -80,11 +87,12 @@ pub fn check_providers(
     }
 }
 
-/// Checks alias targets without a provider: `known` says whether the catalogue has that canonical name. Call it once
-/// the catalogue is loaded.
+/// Checks names without a provider, those of alias targets and of `catalog.auto`: `known` says whether the catalogue has
+/// that canonical name. Call it once the catalogue is loaded.
 pub fn check_aliases(settings: &Settings, known: &dyn Fn(&str) -> bool) -> Vec<Problem> {
-    targets(settings)
-        .filter(|(_, target, _)| !target.model.contains('/') && !known(&target.model))
+    let unknown =
+        targets(settings).filter(|(_, target, _)| !target.model.contains('/') && !known(&target.model));
+    let mut problems: Vec<Problem> = unknown
         .map(|(path, target, _)| {
             let message = format!(
                 "the catalogue has no model `{0}`; write its canonical name, or <provider>/{0}",
@@ -92,7 +100,14 @@ pub fn check_aliases(settings: &Settings, known: &dyn Fn(&str) -> bool) -> Vec<P
             );
             Problem::new(path, message)
         })
-        .collect()
+        .collect();
+    let pool = settings.catalog.auto.iter().flatten().enumerate();
+    problems.extend(pool.filter(|(_, name)| !known(name)).map(|(at, name)| {
+        let message =
+            format!("the catalogue has no model `{name}`; write canonical names, without a provider");
+        Problem::new(format!("catalog.auto[{at}]"), message)
+    }));
+    problems
 }
 
 fn targets(settings: &Settings) -> impl Iterator<Item = (String, &AliasTarget, &str)> {

@@ -322,6 +322,15 @@ fn alias_targets_without_a_provider_are_left_to_the_catalogue() {
 }
 
 #[test]
+fn the_pool_of_auto_holds_names_of_the_catalogue_and_no_alias_takes_its_name() {
+    let loaded = loaded("catalog: { auto: [known, nonsense] }", &[]);
+    let problems = check_aliases(&loaded.settings, &|name| name == "known");
+    assert_eq!(problems.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["catalog.auto[1]"]);
+    let problems = assembled(Some("models: { auto: { targets: [{ model: groq/x }] } }"), &[]).unwrap_err();
+    assert!(problems.iter().any(|one| one.path == "models.auto"), "{problems:?}");
+}
+
+#[test]
 fn the_example_file_loads_and_its_general_values_are_the_defaults() {
     let variables = [
         ("OPENAI_API_KEY", "a"),

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use super::call_meter::CallMeter;
 use super::door;
 use super::front::Front;
 use super::reply::{Builder, error_response};
-use crate::catalog::{Capabilities, Model, Offer, Price};
+use crate::catalog::{Capabilities, Capability, Offer, Price};
 use crate::error::Error;
 use crate::money::{Usd, format_units};
+use crate::policy::route::{Ask, Now, Router};
 use crate::store::KeyEntry;
 
 /// Route pattern of the list.
@@ -23,25 +24,32 @@ pub const ONE: &str = "/v1/models/{id:.*}";
 
 /// GET /v1/models
 pub async fn list(request: HttpRequest, front: Data<Front>) -> HttpResponse {
-    respond(&request, &front, LIST, |key| {
-        let models: Vec<Value> =
-            front.router.catalog().models().filter_map(|model| describe(model, &front, key)).collect();
-        let aliases = front.router.aliases().map(alias);
-        let data: Vec<Value> = std::iter::once(alias("auto")).chain(aliases).chain(models).collect();
-        Ok(json!({"object": "list", "data": data}))
+    respond(&request, &front, LIST, |seen| {
+        let router = seen.router;
+        let names = std::iter::once("auto").chain(router.aliases().filter(|name| *name != "auto"));
+        let own = names.filter(|name| seen.leads_somewhere(name)).map(Entry::alias);
+        // A canonical name that an alias hides is not a model of its own.
+        let hidden = |id: &str| router.aliases().any(|name| name == id);
+        let models = router.catalog().models().filter(|model| !hidden(&model.id));
+        let models = models.filter_map(|model| seen.describe(&model.id, &model.offers));
+        to_json(&List { object: "list", data: own.chain(models).collect() })
     })
 }
 
 /// GET /v1/models/{id}
 pub async fn one(request: HttpRequest, id: Path<String>, front: Data<Front>) -> HttpResponse {
-    respond(&request, &front, ONE, |key| {
-        let router = &front.router;
-        if *id == "auto" || router.aliases().any(|name| name == *id) {
-            return Ok(alias(&id));
-        }
-        let model = router.catalog().model(&id).cloned().or_else(|| pinned(&id, &front));
-        let found = model.and_then(|model| describe(&model, &front, key));
-        found.ok_or_else(|| Error::ModelNotFound { model: id.chars().take(256).collect(), suggestion: None })
+    respond(&request, &front, ONE, |seen| {
+        let router = seen.router;
+        let own = *id == "auto" || router.aliases().any(|name| name == *id);
+        let entry = if own {
+            seen.leads_somewhere(&id).then(|| Entry::alias(&id))
+        } else {
+            match router.catalog().model(&id) {
+                Some(model) => seen.describe(&id, &model.offers),
+                None => seen.pinned(&id),
+            }
+        };
+        entry.ok_or_else(|| router.not_found(&id)).and_then(|entry| to_json(&entry))
     })
 }
 
@@ -50,19 +58,22 @@ fn respond(
     request: &HttpRequest,
     front: &Front,
     route: &'static str,
-    answer: impl FnOnce(&KeyEntry) -> Result<Value, Error>,
+    answer: impl FnOnce(&Seen<'_>) -> Result<String, Error>,
 ) -> HttpResponse {
     let id = door::request_id(request.headers());
     let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, route, Arc::clone(&id));
-    let key = door::authenticate(request.headers(), &front.keys, door::now_ms());
+    let now_ms = door::now_ms();
+    let today = crate::rfc3339::format_ms(now_ms);
+    let today = today.get(..10).unwrap_or_default();
+    let key = door::authenticate(request.headers(), &front.keys, now_ms);
     if let Ok(key) = &key {
         meter.caller(&key.caller.key_id);
     }
-    let answered = key.and_then(|key| answer(&key));
+    let answered = key.and_then(|key| answer(&Seen { router: &front.router, key: &key, today }));
     match answered {
-        Ok(value) => {
+        Ok(body) => {
             meter.completed();
-            Builder::new(StatusCode::OK).header("x-request-id", &id).finish_with(value.to_string())
+            Builder::new(StatusCode::OK).header("x-request-id", &id).finish_with(body)
         }
         Err(error) => {
             meter.failed(&error);
@@ -71,90 +82,170 @@ fn respond(
     }
 }
 
-/// `provider/name` as a model with that one offer.
-fn pinned(id: &str, front: &Front) -> Option<Arc<Model>> {
-    let (provider, name) = id.split_once('/')?;
-    let upstream = front.router.upstreams().iter().find(|upstream| &*upstream.id == provider)?;
-    let offer = front.router.catalog().offer(&upstream.catalog, name)?;
-    Some(Arc::new(Model { id: Arc::from(id), auto: false, offers: vec![Arc::clone(offer)] }))
+/// The catalogue as one key sees it today.
+struct Seen<'a> {
+    router: &'a Router,
+    key: &'a KeyEntry,
+    today: &'a str,
 }
 
-/// An alias or `auto`: a name of the gateway's own.
-fn alias(name: &str) -> Value {
-    json!({"id": name, "object": "model", "created": 0, "owned_by": "llm-gateway"})
+impl Seen<'_> {
+    /// True when a call of this alias would find somebody to answer it. `auto` is a way to ask, not a model, and is
+    /// always there.
+    fn leads_somewhere(&self, name: &str) -> bool {
+        if name == "auto" {
+            return true;
+        }
+        let allowed = |model: &str, provider: &str| self.key.may_use(model, provider);
+        let ask = Ask { model: name.to_owned(), ..Ask::default() };
+        self.router.plan(&ask, &Now { today: self.today, random: 0, allowed: &allowed }).is_ok()
+    }
+
+    /// `provider/name` with the one offer that it means.
+    fn pinned<'m>(&'m self, id: &'m str) -> Option<Entry<'m>> {
+        let (provider, name) = id.split_once('/')?;
+        let upstream = self.router.upstreams().iter().find(|upstream| &*upstream.id == provider)?;
+        let offer = self.router.catalog().offer(&upstream.catalog, name)?;
+        let usable = upstream.credentialed && self.is_offered(offer, &upstream.id);
+        usable.then(|| Entry::model(id, vec![Place::new(&upstream.id, offer)])).flatten()
+    }
+
+    /// Not retired, and allowed for the key.
+    fn is_offered(&self, offer: &Offer, provider: &str) -> bool {
+        let retired = offer.retires.as_deref().is_some_and(|day| day <= self.today);
+        !retired && self.key.may_use(&offer.model, provider)
+    }
+
+    /// A model, if the key may use it at a provider that can be reached.
+    fn describe<'m>(&'m self, id: &'m str, offers: &'m [Arc<Offer>]) -> Option<Entry<'m>> {
+        let mut places = Vec::new();
+        for offer in offers {
+            let upstreams = self.router.upstreams().iter();
+            let reached = upstreams.filter(|one| one.catalog == offer.provider && one.credentialed);
+            let open = reached.filter(|upstream| self.is_offered(offer, &upstream.id));
+            places.extend(open.map(|upstream| Place::new(&upstream.id, offer)));
+        }
+        Entry::model(id, places)
+    }
 }
 
-/// One model, if the key may use it at a provider that can be reached.
-fn describe(model: &Model, front: &Front, key: &KeyEntry) -> Option<Value> {
-    let mut providers = Vec::new();
-    let mut offers: Vec<&Arc<Offer>> = Vec::new();
-    for offer in &model.offers {
-        let upstreams = front.router.upstreams().iter();
-        for upstream in
-            upstreams.filter(|upstream| upstream.catalog == offer.provider && upstream.credentialed)
-        {
-            if key.may_use(&offer.model, &upstream.id) {
-                providers.push(provider(&upstream.id, offer));
-                offers.push(offer);
-            }
+/// The list.
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Entry<'a>>,
+}
+
+/// One model, in OpenAI's shape and more. Written straight to text: the list may hold a thousand of them.
+#[derive(Serialize)]
+struct Entry<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    owned_by: &'a str,
+    #[serde(flatten)]
+    facts: Option<Facts<'a>>,
+}
+
+/// What OpenAI's shape does not have. Figures are those of the best provider; prices those of the cheapest.
+#[derive(Serialize)]
+struct Facts<'a> {
+    context_length: Option<u64>,
+    max_output_tokens: Option<u64>,
+    pricing: Option<Pricing<'a>>,
+    capabilities: Names,
+    providers: Vec<Place<'a>>,
+}
+
+/// A model at one provider.
+#[derive(Serialize)]
+struct Place<'a> {
+    id: &'a str,
+    model: String,
+    upstream_model: &'a str,
+    context_length: Option<u64>,
+    max_output_tokens: Option<u64>,
+    pricing: Option<Pricing<'a>>,
+    capabilities: Names,
+    retires: Option<&'a str>,
+    #[serde(skip)]
+    blended: Option<Usd>,
+}
+
+impl<'a> Place<'a> {
+    fn new(provider: &'a str, offer: &'a Offer) -> Self {
+        Self {
+            id: provider,
+            model: format!("{provider}/{}", offer.model),
+            upstream_model: &offer.upstream,
+            context_length: offer.context_window,
+            max_output_tokens: offer.max_output,
+            pricing: offer.price.as_deref().map(Pricing),
+            capabilities: Names(offer.capabilities),
+            retires: offer.retires.as_deref(),
+            blended: offer.price.as_ref().and_then(|price| price.blended()),
         }
     }
-    let cheapest = offers.iter().min_by_key(|offer| {
-        offer.price.as_ref().and_then(|price| price.blended()).map_or(i64::MAX, Usd::units)
-    })?;
-    let all = offers
-        .iter()
-        .flat_map(|offer| offer.capabilities.iter())
-        .fold(Capabilities::NONE, Capabilities::with);
-    Some(json!({
-        "id": &*model.id,
-        "object": "model",
-        "created": 0,
-        "owned_by": &*cheapest.provider,
-        "context_length": offers.iter().filter_map(|offer| offer.context_window).max(),
-        "max_output_tokens": offers.iter().filter_map(|offer| offer.max_output).max(),
-        "pricing": cheapest.price.as_ref().map(|price| pricing(price)),
-        "capabilities": names(all),
-        "providers": providers,
-    }))
 }
 
-/// One provider of a model.
-fn provider(id: &str, offer: &Offer) -> Value {
-    json!({
-        "id": id,
-        "model": format!("{id}/{}", offer.model),
-        "upstream_model": &*offer.upstream,
-        "context_length": offer.context_window,
-        "max_output_tokens": offer.max_output,
-        "pricing": offer.price.as_ref().map(|price| pricing(price)),
-        "capabilities": names(offer.capabilities),
-        "retires": offer.retires.as_deref(),
-    })
+impl<'a> Entry<'a> {
+    /// An alias or `auto`: a name of the gateway's own.
+    fn alias(id: &'a str) -> Self {
+        Self { id, object: "model", created: 0, owned_by: "llm-gateway", facts: None }
+    }
+
+    /// A model of the catalogue; `None` when no provider of it is left.
+    fn model(id: &'a str, providers: Vec<Place<'a>>) -> Option<Self> {
+        let cheapest = providers.iter().min_by_key(|place| place.blended.map_or(i64::MAX, Usd::units))?;
+        let (owned_by, pricing) = (cheapest.id, cheapest.pricing);
+        let all = providers.iter().flat_map(|place| place.capabilities.0.iter());
+        let facts = Facts {
+            context_length: providers.iter().filter_map(|place| place.context_length).max(),
+            max_output_tokens: providers.iter().filter_map(|place| place.max_output_tokens).max(),
+            pricing,
+            capabilities: Names(all.fold(Capabilities::NONE, Capabilities::with)),
+            providers,
+        };
+        Some(Self { id, object: "model", created: 0, owned_by, facts: Some(facts) })
+    }
 }
 
-fn names(capabilities: Capabilities) -> Vec<&'static str> {
-    capabilities.iter().map(crate::catalog::Capability::name).collect()
+/// Capabilities as a list of names.
+#[derive(Clone, Copy)]
+struct Names(Capabilities);
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Capability::name))
+    }
 }
 
 /// USD per token (and per request or search) as decimal strings, under the names that clients know.
-fn pricing(price: &Price) -> Value {
-    let rates = &price.rates;
-    let mut out = Map::new();
-    let mut add = |name: &str, value: Option<Usd>| {
-        if let Some(value) = value {
-            out.insert(name.to_owned(), Value::String(format_units(i128::from(value.units()))));
-        }
-    };
-    add("prompt", rates.input);
-    add("completion", rates.output);
-    add("input_cache_read", rates.cache_read);
-    add("input_cache_write", rates.cache_write_5m);
-    add("input_cache_write_1h", rates.cache_write_1h);
-    add("internal_reasoning", rates.reasoning);
-    add("audio", rates.audio_input);
-    add("image", rates.image_input);
-    add("request", price.per_request);
-    add("web_search", price.web_search);
-    Value::Object(out)
+#[derive(Clone, Copy)]
+struct Pricing<'a>(&'a Price);
+
+impl Serialize for Pricing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let price = self.0;
+        let rates = &price.rates;
+        let named = [
+            ("prompt", rates.input),
+            ("completion", rates.output),
+            ("input_cache_read", rates.cache_read),
+            ("input_cache_write", rates.cache_write_5m),
+            ("input_cache_write_1h", rates.cache_write_1h),
+            ("internal_reasoning", rates.reasoning),
+            ("audio", rates.audio_input),
+            ("image", rates.image_input),
+            ("request", price.per_request),
+            ("web_search", price.web_search),
+        ];
+        let known = named.into_iter().filter_map(|(name, rate)| Some((name, rate?)));
+        serializer.collect_map(known.map(|(name, rate)| (name, format_units(i128::from(rate.units())))))
+    }
+}
+
+/// As text; what is written here has string keys and plain numbers only, so that it cannot fail.
+fn to_json(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|_| Error::Internal)
 }

@@ -18,6 +18,7 @@ mod keys;
 mod ledger;
 mod lifecycle;
 mod metrics;
+mod models;
 mod recorded;
 mod structure;
 mod support;

@@ -22,6 +22,16 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("mistral-large-latest", "mistral-large"),
 ];
 
+/// Names that mean another model at this provider than elsewhere: provider, upstream name -> canonical.
+const APART: &[(&str, &str, &str)] = &[
+    // Azure's never moved on from the first release; Mistral's own means the newest.
+    ("azure", "mistral-large-latest", "mistral-large-2402"),
+    // The untuned model, for completion of code.
+    ("nebius", "qwen/qwen2.5-coder-7b", "qwen2.5-coder-7b-base"),
+    // Here the version is part of the name, not of the listing.
+    ("bedrock", "anthropic.claude-v2:1", "claude-2.1"),
+];
+
 /// Prefixes of Bedrock inference profiles.
 const PROFILES: &[&str] = &["us-gov.", "us.", "eu.", "apac.", "global.", "jp.", "au.", "ca."];
 /// Bedrock's vendor prefixes.
@@ -99,6 +109,9 @@ pub fn canonical(provider: &str, upstream: &str) -> String {
     name = unsuffixed(&name);
     if provider == "fireworks" && !tuned && BASE_FAMILIES.iter().any(|family| name.starts_with(family)) {
         name.push_str("-base");
+    }
+    if let Some((.., to)) = APART.iter().find(|(who, from, _)| *who == provider && *from == lower) {
+        return (*to).to_owned();
     }
     let exception = EXCEPTIONS.iter().find(|(from, _)| *from == name);
     exception.map_or(name, |(_, to)| (*to).to_owned())
@@ -257,6 +270,10 @@ mod tests {
             ("openai", "gpt-4o-mini"),
             ("openai", "gpt-3.5-turbo"),
             ("openai", "gpt-4-turbo"),
+            ("azure", "mistral-large-latest"),
+            ("mistral", "mistral-large-latest"),
+            ("nebius", "Qwen/Qwen2.5-Coder-7B"),
+            ("fireworks", "accounts/fireworks/models/qwen2p5-coder-7b-instruct"),
             ("novita", "qwen/qwen3-235b-a22b-thinking-2507"),
             ("novita", "qwen/qwen3-235b-a22b-instruct-2507"),
             ("alibaba", "qwen3-vl-235b-a22b-thinking"),

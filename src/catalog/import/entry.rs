@@ -90,10 +90,18 @@ fn claims(value: &Value) -> Claims {
 
 /// Prices in USD per token; `None` when there is neither an input nor an output price.
 fn price(value: &Value, rounded: &mut Vec<String>) -> Option<Price> {
-    let base = rates(value, "", rounded);
+    let mut base = rates(value, "", rounded);
+    let mut above = sizes(value, "", rounded);
+    for tier in tiered(value, rounded) {
+        if tier.above > 0 {
+            above.push(tier);
+        } else if base == Rates::default() {
+            base = tier.rates;
+        }
+    }
     base.input.or(base.output)?;
-    let mut price = Price { rates: base, above: sizes(value, "", rounded), ..Price::default() };
-    price.above.extend(tiered(value, rounded));
+    above.sort_by_key(|tier| tier.above);
+    let mut price = Price { rates: base, above, ..Price::default() };
     price.per_request = amount(value.get("input_cost_per_request"));
     price.web_search = amount(value.pointer("/search_context_cost_per_query/search_context_size_medium"));
     for (tier, suffix) in
@@ -140,7 +148,7 @@ fn sizes(value: &Value, suffix: &str, rounded: &mut Vec<String>) -> Vec<SizeTier
     tiers.filter(|tier| tier.rates != Rates::default()).collect()
 }
 
-/// Size tiers as a list of ranges; the first range is the base price and is in the flat fields, or becomes them.
+/// Size tiers as a list of ranges; the range that begins at 0 is the base price, unless flat fields name one.
 fn tiered(value: &Value, rounded: &mut Vec<String>) -> Vec<SizeTier> {
     let list = value.get("tiered_pricing").and_then(Value::as_array);
     let tiers = list.into_iter().flatten().filter_map(|tier| {

@@ -36,25 +36,30 @@ const AUTO: &[&str] = &[
     "claude-haiku-4-5",
     "gemini-2.5-flash",
     "gemini-2.5-flash-lite",
-    "gemini-3-flash-preview",
+    "gemini-3.5-flash",
+    "gemini-3.5-flash-lite",
     "llama-3.3-70b",
     "gpt-oss-120b",
     "gpt-oss-20b",
-    "deepseek-chat",
+    "deepseek-v4-flash",
     "deepseek-v3.1",
     "deepseek-v3.2",
     "mistral-small",
     "mistral-medium",
     "kimi-k2.6",
+    "kimi-k2.5",
     "glm-4.6",
     "glm-4.7",
     "glm-4.5-flash",
     "glm-4.7-flash",
     "qwen3-32b",
-    "grok-4-fast-non-reasoning",
     "grok-4.3",
     "minimax-m2",
+    "minimax-m2.5",
     "qwen-flash",
+    "qwen3.8-flash",
+    "qwen3.8-27b",
+    "command-r-08-2024",
 ];
 
 /// What an import did.
@@ -66,6 +71,8 @@ pub struct Report {
     pub left: BTreeMap<String, Vec<String>>,
     /// Prices that had to be rounded to 1e-12 USD per token: entry and field.
     pub rounded: Vec<String>,
+    /// Corrections that are about no model of the file.
+    pub unused: Vec<String>,
 }
 
 /// Corrections to LiteLLM's facts: canonical or `provider/upstream` -> capabilities that recorded traffic proves.
@@ -74,10 +81,10 @@ pub type Overlay = BTreeMap<String, Vec<String>>;
 /// Reads LiteLLM's JSON.
 ///
 /// # Errors
-/// When it is not a JSON object of objects.
+/// One line: it is not a price file, or a correction names no capability.
 pub fn import(bytes: &[u8], overlay: &Overlay) -> Result<(Document, Report), String> {
     let entries: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|error| format!("not a LiteLLM price file: {error}"))?;
+        serde_json::from_slice(bytes).map_err(|error| format!("not LiteLLM's price file: {error}"))?;
     let mut report = Report::default();
     let mut models: BTreeMap<String, Vec<Found>> = BTreeMap::new();
     for (key, value) in &entries {
@@ -97,6 +104,12 @@ pub fn import(bytes: &[u8], overlay: &Overlay) -> Result<(Document, Report), Str
             Err(reason) => leave(&mut report, &reason, key),
         }
     }
+    if models.is_empty() {
+        return Err(
+            "not LiteLLM's price file: no entry is a chat model of a provider that is known".to_owned()
+        );
+    }
+    report.unused = check_overlay(overlay, &models)?;
     report.taken = models.values().map(Vec::len).sum();
     let models = models.into_iter().map(|(id, offers)| finish(id, offers, overlay)).collect();
     let document = Document {
@@ -106,6 +119,23 @@ pub fn import(bytes: &[u8], overlay: &Overlay) -> Result<(Document, Report), Str
         models,
     };
     Ok((document, report))
+}
+
+/// Checks the corrections; gives those that are about nothing in this file.
+fn check_overlay(overlay: &Overlay, models: &BTreeMap<String, Vec<Found>>) -> Result<Vec<String>, String> {
+    for (name, capabilities) in overlay {
+        if let Some(odd) = capabilities.iter().find(|one| !entry::CAPABILITIES.contains(&one.as_str())) {
+            return Err(format!(
+                "the correction of `{name}` names `{odd}`, which is none of {}",
+                entry::CAPABILITIES.join(", ")
+            ));
+        }
+    }
+    let hits = |name: &str| {
+        let same = |found: &Found| format!("{}/{}", found.offer.provider, found.offer.upstream) == name;
+        models.contains_key(name) || models.values().flatten().any(same)
+    };
+    Ok(overlay.keys().filter(|name| !hits(name)).cloned().collect())
 }
 
 /// One entry as an offer, its explicit capabilities told apart from those nobody mentions.
@@ -136,9 +166,14 @@ fn read(key: &str, value: &Value, report: &mut Report) -> Result<Found, String> 
         return Err("price of one region".to_owned());
     }
     if *provider == "fireworks" && upstream.contains('-') && upstream.starts_with("fireworks-ai-")
+        || *provider == "together" && upstream.starts_with("together-ai-")
         || upstream.contains("ft:")
     {
         return Err("a price class, not a model".to_owned());
+    }
+    // The price of a code interpreter session, which LiteLLM lists as a chat model.
+    if upstream == "container" || upstream.ends_with("/container") {
+        return Err("a tool's price, not a model".to_owned());
     }
     if upstream.contains("/routers/") {
         return Err("a router of the provider's, not a model".to_owned());
@@ -178,3 +213,6 @@ fn finish(id: String, found: Vec<Found>, overlay: &Overlay) -> ModelEntry {
     let offers: Vec<OfferEntry> = found.into_iter().map(settle).collect();
     ModelEntry { auto: AUTO.contains(&id.as_str()), offers, id }
 }
+
+#[cfg(test)]
+mod tests;

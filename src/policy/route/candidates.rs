@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::resolve::{forbidden, no_credentials};
+use super::refusal::Refusals;
 use super::{Ask, Now, Router, Target, Upstream};
-use crate::catalog::{Model, Offer};
+use crate::catalog::{Capability, Model, Offer};
 use crate::error::Error;
 use crate::money::Usd;
 
@@ -13,12 +13,13 @@ use crate::money::Usd;
 /// # Errors
 /// 400 naming what is lacking.
 pub(super) fn check(offer: &Offer, ask: &Ask) -> Result<(), Error> {
-    if let Some(lacking) = offer.capabilities.lacking(ask.needs).next() {
+    let lacking: Vec<&str> = offer.capabilities.lacking(ask.needs).map(Capability::name).collect();
+    if !lacking.is_empty() {
         let message = format!(
             "The model `{}` at {} does not support {}. Choose another model or leave it out.",
             offer.model,
             offer.provider,
-            lacking.name()
+            lacking.join(", ")
         );
         return Err(Error::invalid_code(message, Some("model"), "unsupported_capability"));
     }
@@ -34,39 +35,20 @@ pub(super) fn check(offer: &Offer, ask: &Ask) -> Result<(), Error> {
     }
 }
 
-/// Why candidates fell out; the first that applies to all of them is told.
-#[derive(Default)]
-struct Refusals {
-    check: Option<Error>,
-    retired: bool,
-    forbidden: bool,
-    env: Vec<String>,
+/// 403.
+pub(super) fn forbidden(asked: &str) -> Error {
+    Error::Forbidden(format!("Your API key may not use the model `{asked}`. Ask your operator to allow it."))
 }
 
 impl Router {
-    /// Every provider of one model that can take the request.
-    pub(super) fn canonical(
-        &self,
-        model: &Arc<Model>,
-        ask: &Ask,
-        now: &Now<'_>,
-    ) -> Result<Vec<Target>, Error> {
+    /// Every provider of one model that can take the request, each once.
+    pub(super) fn canonical(&self, model: &Model, ask: &Ask, now: &Now<'_>) -> Result<Vec<Target>, Error> {
         let mut refusals = Refusals::default();
         let mut found = Vec::new();
         for offer in &model.offers {
             self.consider(offer, ask, now, &mut refusals, &mut found);
         }
-        if !found.is_empty() {
-            return Ok(order(found, ask));
-        }
-        Err(match refusals {
-            Refusals { check: Some(error), .. } => error,
-            Refusals { forbidden: true, .. } => forbidden(&model.id),
-            Refusals { retired: true, env, .. } if env.is_empty() => {
-                Error::ModelRetired(format!("The model `{}` has been retired by every provider.", model.id))
-            }
-            Refusals { env, .. } => no_credentials(&model.id, &env),
-        })
+        if found.is_empty() { Err(refusals.of_model(&model.id)) } else { Ok(order(found, ask)) }
     }
 
     /// The best of the auto pool.
@@ -75,29 +57,20 @@ impl Router {
         let mut found = Vec::new();
         let mut consider = |model: &Arc<Model>| {
             for offer in &model.offers {
-                if fits(offer, ask) && (!ask.free_only || is_free(offer)) {
-                    self.consider(offer, ask, now, &mut refusals, &mut found);
-                }
+                self.consider(offer, ask, now, &mut refusals, &mut found);
             }
         };
         match &self.auto {
             Some(names) => names.iter().filter_map(|name| self.catalog.model(name)).for_each(&mut consider),
             None => self.catalog.auto_pool().for_each(&mut consider),
         }
-        if !found.is_empty() {
-            return Ok(order(found, ask));
-        }
-        Err(match refusals {
-            _ if ask.free_only => Error::invalid_code(
-                "No free model can take this request.",
-                Some("free_models_only"),
-                "no_free_model",
-            ),
-            Refusals { forbidden: true, .. } => forbidden("auto"),
-            Refusals { check: Some(error), .. } => error,
-            Refusals { env, .. } if !env.is_empty() => no_credentials("auto", &env),
-            _ => Error::invalid("No model of the auto pool can take this request; name one.", "model"),
-        })
+        let free = |target: &Target| target.offer.as_ref().is_some_and(|offer| is_free(offer));
+        found.retain(|target| !ask.free_only || free(target));
+        // A named model may be tried although it looks too small, because the estimate is rough; here others are at hand.
+        let before = found.len();
+        found.retain(|target| fits(target, ask));
+        refusals.too_large = found.len() < before;
+        if found.is_empty() { Err(refusals.of_auto(ask)) } else { Ok(order(found, ask)) }
     }
 
     /// Adds the targets of one offer, or notes why there are none.
@@ -109,65 +82,65 @@ impl Router {
         refusals: &mut Refusals,
         found: &mut Vec<Target>,
     ) {
-        if offer.retires.as_deref().is_some_and(|day| day <= now.today) {
+        if now.is_over(offer) {
             refusals.retired = true;
             return;
         }
         let configured: Vec<&Upstream> =
             self.upstreams.iter().filter(|upstream| upstream.catalog == offer.provider).collect();
-        if !configured.iter().any(|upstream| upstream.credentialed) {
-            let env =
-                configured.first().map(|upstream| &upstream.env).or_else(|| self.hints.get(&*offer.provider));
-            for name in env
-                .into_iter()
-                .flatten()
-                .filter(|name| !refusals.env.contains(name))
-                .cloned()
-                .collect::<Vec<_>>()
-            {
-                refusals.env.push(name);
+        if configured.is_empty() {
+            if (now.allowed)(&offer.model, &offer.provider) {
+                let env = self.hints.get(&*offer.provider).map_or(&[][..], Vec::as_slice);
+                refusals.unreachable(&offer.provider, env);
+            } else {
+                refusals.forbidden = true;
             }
-            return;
         }
-        if let Err(error) = check(offer, ask) {
-            refusals.check.get_or_insert(error);
-            return;
-        }
-        for upstream in configured.into_iter().filter(|upstream| upstream.credentialed) {
+        for upstream in configured {
             if !(now.allowed)(&offer.model, &upstream.id) {
                 refusals.forbidden = true;
-                continue;
+            } else if !upstream.credentialed {
+                refusals.unreachable(&upstream.id, &upstream.env);
+            } else if let Err(error) = check(offer, ask) {
+                refusals.unfit.get_or_insert(error);
+            } else {
+                found.push(Target {
+                    provider: Arc::clone(&upstream.id),
+                    model: Arc::clone(&offer.model),
+                    upstream: Arc::clone(&offer.upstream),
+                    offer: Some(Arc::clone(offer)),
+                });
             }
-            found.push(Target {
-                provider: Arc::clone(&upstream.id),
-                model: Arc::clone(&offer.model),
-                upstream: Arc::clone(&offer.upstream),
-                offer: Some(Arc::clone(offer)),
-            });
         }
     }
 }
 
-/// Large enough for the prompt and what shall be written.
-fn fits(offer: &Offer, ask: &Ask) -> bool {
-    let needed = ask.prompt_estimate + ask.max_output.unwrap_or(0);
-    offer.context_window.is_none_or(|window| needed <= window)
+/// Large enough for the prompt and what shall be written; unknown sizes are.
+fn fits(target: &Target, ask: &Ask) -> bool {
+    let needed = ask.prompt_estimate.saturating_add(ask.max_output.unwrap_or(0));
+    target.offer.as_ref().and_then(|offer| offer.context_window).is_none_or(|window| needed <= window)
 }
 
 fn is_free(offer: &Offer) -> bool {
     offer.price.as_ref().is_some_and(|price| price.is_free())
 }
 
-/// Preferred providers first, then cheapest first; unknown prices last; otherwise as in the files.
+/// The blended price; what is unknown counts as dearer than anything.
+pub(super) fn price_of(offer: &Offer) -> Usd {
+    offer.price.as_ref().and_then(|price| price.blended()).unwrap_or(Usd::from_units(i64::MAX))
+}
+
+/// Those large enough first, then preferred providers, then cheapest; unknown prices last; otherwise as in the files.
+/// A provider that offers a model under several names appears with its first one only: the others share its fate.
 fn order(mut targets: Vec<Target>, ask: &Ask) -> Vec<Target> {
-    let price = |target: &Target| -> Usd {
-        let price =
-            target.offer.as_ref().and_then(|offer| offer.price.as_ref()).and_then(|price| price.blended());
-        price.unwrap_or(Usd::from_units(i64::MAX))
-    };
-    let preference = |target: &Target| {
-        ask.provider_order.iter().position(|id| **id == *target.provider).unwrap_or(usize::MAX)
-    };
-    targets.sort_by_cached_key(|target| (preference(target), price(target)));
+    let price = |target: &Target| target.offer.as_ref().map_or(Usd::ZERO, |offer| price_of(offer));
     targets
+        .sort_by_cached_key(|target| (!fits(target, ask), ask.preference(&target.provider), price(target)));
+    let mut once: Vec<Target> = Vec::with_capacity(targets.len());
+    for target in targets {
+        if !once.iter().any(|other| other.provider == target.provider && other.model == target.model) {
+            once.push(target);
+        }
+    }
+    once
 }

@@ -5,6 +5,7 @@
 //! target; targets are unique and at most [`TARGETS_MAX`].
 
 mod candidates;
+mod refusal;
 mod resolve;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,11 @@ impl Ask {
             ..Self::default()
         }
     }
+
+    /// Where a provider stands in the caller's order; last when it is not named.
+    fn preference(&self, provider: &str) -> usize {
+        self.provider_order.iter().position(|id| id == provider).unwrap_or(usize::MAX)
+    }
 }
 
 /// The capabilities behind what a request uses.
@@ -106,6 +112,13 @@ pub struct Now<'a> {
     pub random: u64,
     /// May the caller use this model at this provider?
     pub allowed: &'a dyn Fn(&str, &str) -> bool,
+}
+
+impl Now<'_> {
+    /// True from the day on which the provider retires it.
+    fn is_over(&self, offer: &Offer) -> bool {
+        offer.retires.as_deref().is_some_and(|day| day <= self.today)
+    }
 }
 
 /// One provider and the model to ask it for.
@@ -161,37 +174,68 @@ impl Router {
     /// Decides who may answer, in order.
     ///
     /// # Errors
-    /// 400 (capability, size, no free model), 403, 404, 410, 503 `no_credentials`, as CONTRACT 3 and 4 have it.
+    /// 400 (capability, size, no free model), 403, 404, 410, 503 `no_credentials`.
     pub fn plan(&self, ask: &Ask, now: &Now<'_>) -> Result<Plan, Error> {
-        let mut plan = self.resolve(&ask.model, ask, now)?;
-        for (at, fallback) in ask.fallbacks.iter().enumerate() {
+        let first = self.resolve(&ask.model, ask, now);
+        if ask.no_fallback {
+            let mut plan = first?;
+            plan.targets.truncate(1);
+            return Ok(plan);
+        }
+        // A model that nobody serves leaves the work to the fallbacks; a request that is wrong does not.
+        if let Err(error) = &first
+            && !matches!(error, Error::NoCredentials(_) | Error::ModelRetired(_))
+        {
+            return Err(error.clone());
+        }
+        let mut more = Vec::new();
+        for (at, fallback) in ask.fallbacks.iter().take(TARGETS_MAX).enumerate() {
             match self.resolve(fallback, ask, now) {
-                Ok(more) => plan.targets.extend(more.targets),
+                Ok(plan) => more.push(plan.targets),
                 // A fallback that does not exist is a mistake worth telling; one that cannot help just does not.
-                Err(Error::ModelNotFound { model, .. }) => {
-                    let message = format!(
-                        "The fallback model `{model}` does not exist or you do not have access to it."
-                    );
-                    return Err(Error::InvalidRequest {
-                        message,
-                        param: Some(format!("fallbacks[{at}]")),
-                        code: Some("model_not_found"),
-                    });
-                }
+                Err(Error::ModelNotFound { model, .. }) => return Err(no_such_fallback(at, &model)),
                 Err(_) => {}
             }
         }
-        let mut unique: Vec<Target> = Vec::with_capacity(plan.targets.len());
-        for target in plan.targets {
+        let plan = match first {
+            Err(error) if more.is_empty() => return Err(error),
+            Err(_) => Plan { targets: Vec::new(), requested_provider: prefix(&ask.model) },
+            Ok(plan) => plan,
+        };
+        let lists = std::iter::once(plan.targets).chain(more).filter(|list| !list.is_empty()).collect();
+        Ok(Plan { targets: merged(lists), requested_provider: plan.requested_provider })
+    }
+}
+
+/// The provider that a model string names.
+fn prefix(model: &str) -> Option<Arc<str>> {
+    model.split_once('/').map(|(provider, _)| Arc::from(provider))
+}
+
+/// 400 for a fallback that is not there.
+fn no_such_fallback(at: usize, model: &str) -> Error {
+    let message = format!("The fallback model `{model}` does not exist or you do not have access to it.");
+    Error::InvalidRequest { message, param: Some(format!("fallbacks[{at}]")), code: Some("model_not_found") }
+}
+
+/// One list of unique targets, at most [`TARGETS_MAX`]; a long list leaves a place to each that comes after it.
+fn merged(lists: Vec<Vec<Target>>) -> Vec<Target> {
+    let mut unique: Vec<Target> = Vec::new();
+    let mut later = lists.len();
+    for list in lists {
+        later -= 1;
+        let mut room = TARGETS_MAX.saturating_sub(unique.len() + later).max(1);
+        for target in list {
             let known =
                 |other: &Target| other.provider == target.provider && other.upstream == target.upstream;
-            if !unique.iter().any(known) {
+            if room > 0 && !unique.iter().any(known) {
                 unique.push(target);
+                room -= 1;
             }
         }
-        unique.truncate(if ask.no_fallback { 1 } else { TARGETS_MAX });
-        Ok(Plan { targets: unique, requested_provider: plan.requested_provider })
     }
+    unique.truncate(TARGETS_MAX);
+    unique
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use super::candidates::{check, forbidden, price_of};
+use super::refusal::no_credentials;
 use super::{Ask, Now, Plan, Router, Target, Upstream};
+use crate::catalog::Offer;
 use crate::error::Error;
 
 /// Longest model string, bytes; also the most that an error message repeats.
@@ -17,35 +20,41 @@ impl Router {
         if asked == "auto" {
             return self.automatic(ask, now).map(unpinned);
         }
-        if let Some(targets) = self.aliases.get(asked) {
-            return self.alias(asked, targets, ask, now).map(unpinned);
-        }
         if ask.free_only {
             return Err(Error::invalid(
                 "`free_models_only` works with automatic routing: send it with the model `auto`.",
                 "free_models_only",
             ));
         }
-        self.named(asked, ask, now)
+        match self.aliases.get(asked) {
+            Some(targets) => self.alias(asked, targets, ask, now).map(unpinned),
+            None => self.named(asked, ask, now),
+        }
     }
 
     /// A canonical name or `provider/name`.
     fn named(&self, asked: &str, ask: &Ask, now: &Now<'_>) -> Result<Plan, Error> {
         if let Some(model) = self.catalog.model(asked) {
-            return self.canonical(&Arc::clone(model), ask, now).map(unpinned);
+            return self.canonical(model, ask, now).map(unpinned);
         }
         let Some((provider, name)) = asked.split_once('/') else { return Err(self.not_found(asked)) };
         if let Some(upstream) = self.upstreams.iter().find(|upstream| &*upstream.id == provider) {
             let targets = vec![self.pinned(upstream, name, asked, ask, now)?];
             return Ok(Plan { targets, requested_provider: Some(Arc::clone(&upstream.id)) });
         }
-        match self.hints.get(provider) {
-            Some(env) => Err(no_credentials(asked, env)),
-            None => Err(self.not_found(asked)),
+        let Some(env) = self.hints.get(provider) else { return Err(self.not_found(asked)) };
+        let offer = self.catalog.offer(provider, name);
+        if name.is_empty() || (offer.is_none() && self.strict) {
+            return Err(self.not_found(asked));
         }
+        if !(now.allowed)(offer.map_or(name, |offer| &offer.model), provider) {
+            return Err(forbidden(asked));
+        }
+        Err(no_credentials(asked, env))
     }
 
-    /// A target at one provider, and nowhere else.
+    /// A target at one provider, and nowhere else. A retirement day does not bar it: the caller named the provider,
+    /// whose own answer has the last word.
     fn pinned(
         &self,
         upstream: &Upstream,
@@ -54,7 +63,7 @@ impl Router {
         ask: &Ask,
         now: &Now<'_>,
     ) -> Result<Target, Error> {
-        let offer = self.catalog.offer(&upstream.catalog, name);
+        let offer = self.offer_at(&upstream.catalog, name, ask, now);
         if name.is_empty() || (offer.is_none() && self.strict) {
             return Err(self.not_found(asked));
         }
@@ -66,7 +75,7 @@ impl Router {
             return Err(no_credentials(asked, &upstream.env));
         }
         if let Some(offer) = offer {
-            super::candidates::check(offer, ask)?;
+            check(offer, ask)?;
         }
         Ok(Target {
             provider: Arc::clone(&upstream.id),
@@ -76,7 +85,20 @@ impl Router {
         })
     }
 
-    /// An alias: the weights choose who comes first, the others follow in their order.
+    /// The offer that `name` means at a provider: the one of that very name; else, of the offers that a canonical
+    /// name joins, the cheapest that can take the request.
+    fn offer_at(&self, provider: &str, name: &str, ask: &Ask, now: &Now<'_>) -> Option<&Arc<Offer>> {
+        let named = self.catalog.offer(provider, name)?;
+        if named.upstream.eq_ignore_ascii_case(name) {
+            return Some(named);
+        }
+        let model = self.catalog.model(&named.model)?;
+        let offers = model.offers.iter().filter(|offer| *offer.provider == *provider);
+        offers.min_by_key(|offer| (check(offer, ask).is_err(), now.is_over(offer), price_of(offer)))
+    }
+
+    /// An alias: the weights choose who comes first among the targets that can be used, the others follow in their
+    /// order. A weight of 0 makes a target one that is never first while another is there.
     fn alias(
         &self,
         name: &str,
@@ -84,73 +106,94 @@ impl Router {
         ask: &Ask,
         now: &Now<'_>,
     ) -> Result<Vec<Target>, Error> {
-        let ask = Ask { free_only: false, ..ask.clone() };
-        let total: u64 = list.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        let mut left = now.random % total.max(1);
-        let first = list.iter().position(|(_, weight)| match left.checked_sub(u64::from(*weight)) {
-            Some(rest) => {
-                left = rest;
-                false
-            }
-            None => true,
-        });
-        let first = first.unwrap_or(0);
-        let order = list
-            .get(first)
-            .into_iter()
-            .chain(list.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, one)| one));
-        let mut targets = Vec::new();
-        let mut refusal = None;
-        for (model, _) in order {
-            match self.named(model, &ask, now) {
-                Ok(plan) => targets.extend(plan.targets),
-                Err(error) => refusal = refusal.or(Some(error)),
+        let mut usable = Vec::new();
+        let mut refusal: Option<Error> = None;
+        for (model, weight) in list {
+            match self.named(model, ask, now) {
+                Ok(plan) => usable.push((u64::from(*weight), plan.targets)),
+                Err(error) => {
+                    if refusal.as_ref().is_none_or(|told| telling(&error) > telling(told)) {
+                        refusal = Some(error);
+                    }
+                }
             }
         }
-        if targets.is_empty() {
+        if usable.is_empty() {
             return Err(refusal.unwrap_or_else(|| self.not_found(name)));
+        }
+        let first = drawn(usable.iter().map(|(weight, _)| *weight), now.random);
+        let (_, mut targets) = usable.remove(first);
+        targets.extend(usable.into_iter().flat_map(|(_, targets)| targets));
+        if !ask.provider_order.is_empty() {
+            targets.sort_by_key(|target| ask.preference(&target.provider));
         }
         Ok(targets)
     }
+}
 
+/// The place that a random number falls on, each being as likely as its weight says; 0 when nothing weighs.
+fn drawn(weights: impl Iterator<Item = u64> + Clone, random: u64) -> usize {
+    let mut left = random % weights.clone().sum::<u64>().max(1);
+    for (at, weight) in weights.enumerate() {
+        match left.checked_sub(weight) {
+            Some(rest) => left = rest,
+            None => return at,
+        }
+    }
+    0
+}
+
+/// Which of two refusals says more: one about the request above one about the gateway, a missing name last.
+fn telling(error: &Error) -> u8 {
+    match error {
+        Error::InvalidRequest { .. } => 4,
+        Error::Forbidden(_) => 3,
+        Error::NoCredentials(_) => 2,
+        Error::ModelRetired(_) => 1,
+        _ => 0,
+    }
+}
+
+impl Router {
     /// 404, with a near miss where there is one.
-    pub(super) fn not_found(&self, asked: &str) -> Error {
+    pub fn not_found(&self, asked: &str) -> Error {
         let suggestion = (asked.len() <= MODEL_BYTES_MAX).then(|| self.near_miss(asked)).flatten();
-        let shown: String = asked.chars().filter(|c| !c.is_control()).take(MODEL_BYTES_MAX).collect();
+        let mut shown = String::new();
+        for char in asked.chars().filter(|char| !char.is_control()) {
+            if shown.len() + char.len_utf8() > MODEL_BYTES_MAX {
+                break;
+            }
+            shown.push(char);
+        }
         Error::ModelNotFound { model: shown, suggestion }
     }
 
     /// A name that exists and is close to what was asked.
     fn near_miss(&self, asked: &str) -> Option<String> {
-        let alias = self.aliases.keys().find(|alias| strsim::damerau_levenshtein(alias, asked) <= 1);
-        if let Some(alias) = alias {
+        let close = |name: &str, asked: &str, edits: usize| {
+            name != asked
+                && name.len().abs_diff(asked.len()) <= edits
+                && strsim::damerau_levenshtein(&name.to_lowercase(), &asked.to_lowercase()) <= edits
+        };
+        if let Some(alias) = self.aliases.keys().find(|alias| close(alias, asked, 1)) {
             return Some(alias.clone());
         }
-        match asked.split_once('/') {
-            Some((provider, name)) => {
-                let near =
-                    self.upstreams.iter().find(|one| strsim::damerau_levenshtein(&one.id, provider) <= 2)?;
-                (&*near.id != provider).then(|| format!("{}/{name}", near.id))
-            }
-            None => self.catalog.nearest(asked).map(str::to_owned),
+        let Some((provider, name)) = asked.split_once('/') else {
+            return self.catalog.nearest(asked).map(str::to_owned);
+        };
+        if let Some(known) = self.upstreams.iter().find(|one| &*one.id == provider) {
+            // Only under `catalog.strict` is a name at a known provider unknown.
+            let near = self.catalog.nearest(name)?;
+            return self.catalog.offer(&known.catalog, near).map(|_| format!("{provider}/{near}"));
+        }
+        let near = self.upstreams.iter().find(|one| close(&one.id, provider, 2));
+        match near {
+            Some(near) => Some(format!("{}/{name}", near.id)),
+            None => self.catalog.nearest(name).map(str::to_owned),
         }
     }
 }
 
 fn unpinned(targets: Vec<Target>) -> Plan {
     Plan { targets, requested_provider: None }
-}
-
-/// 403.
-pub(super) fn forbidden(asked: &str) -> Error {
-    Error::Forbidden(format!("Your API key may not use the model `{asked}`. Ask your operator to allow it."))
-}
-
-/// 503 naming what would mend it; names only.
-pub(super) fn no_credentials(asked: &str, env: &[String]) -> Error {
-    let mend = match env {
-        [] => "Its provider has no credential: set `api_key` in the configuration.".to_owned(),
-        names => format!("No provider of it has a credential: set {} for the gateway.", names.join(" or ")),
-    };
-    Error::NoCredentials(format!("The model `{asked}` is known but cannot be reached. {mend}"))
 }
