@@ -178,3 +178,19 @@ async fn every_recorded_case_is_answered_as_expected_byte_by_byte() {
 async fn every_recorded_case_is_answered_as_expected_cut_anywhere() {
     replay_all(Chunking::Random, NO_CATALOGUE).await;
 }
+
+/// What a model can do is data: it must not stand in the way of what vendors took.
+#[tokio::test]
+async fn the_shipped_catalogue_lets_every_request_through_that_a_vendor_took() {
+    let cases: Vec<Case> = Case::all().into_iter().filter(|case| case.expected["kind"] == "chat").collect();
+    let stage = Stage::set(&cases, Chunking::Whole, "").await;
+    let mut refused = Vec::new();
+    for case in &cases {
+        stage.replay.set_up(case, Chunking::Whole);
+        let answer = Answer::of(stage.client.raw(case.client_body(false))).await;
+        if stage.replay.requests(case).len() != 1 {
+            refused.push(format!("{} ({}): {}", case.id, case.asked(), answer.text()));
+        }
+    }
+    assert!(refused.is_empty(), "{} refused:\n{}", refused.len(), refused.join("\n"));
+}
