@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use awc::ClientResponse;
 use awc::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -188,11 +188,19 @@ async fn refused(link: &Link, response: &mut ClientResponse, status: u16) -> Err
     Fault { retry_after, ..fault }.into_error(&provider.id)
 }
 
-/// `retry-after-ms` or `Retry-After` in seconds; dates are not worth the trouble.
+/// `retry-after-ms`, or `Retry-After` in seconds or as a date.
 fn retry_after(response: &ClientResponse) -> Option<Duration> {
-    let number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number(RETRY_AFTER.as_str()))?;
-    Duration::try_from_secs_f64(seconds).ok()
+    let text = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let seconds =
+        |text: &str| text.parse::<f64>().ok().and_then(|number| Duration::try_from_secs_f64(number).ok());
+    if let Some(wait) = text("retry-after-ms").and_then(seconds) {
+        return Some(wait / 1000);
+    }
+    let given = text(RETRY_AFTER.as_str())?;
+    seconds(given).or_else(|| {
+        let when = httpdate::parse_http_date(given).ok()?;
+        Some(when.duration_since(SystemTime::now()).unwrap_or_default())
+    })
 }
 
 /// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.

@@ -1,5 +1,6 @@
 //! The HTTP client's errors, told apart: never connected, maybe stale, timed out, broke off.
 
+use actix_http::error::ParseError;
 use awc::error::{ConnectError, SendRequestError};
 
 use crate::error::Error;
@@ -40,7 +41,8 @@ pub fn of_send(error: &SendRequestError, provider: &str) -> SendFailure {
             ConnectError::Io(_) => unreachable("the connection or its TLS handshake failed"),
             _ => unreachable("the connection failed"),
         },
-        SendRequestError::Send(_) => broke_off(provider),
+        SendRequestError::Send(_)
+        | SendRequestError::Response(ParseError::Io(_) | ParseError::Incomplete) => broke_off(provider),
         SendRequestError::Response(_) => SendFailure {
             error: Error::upstream(
                 format!("{provider} sent a response that is not HTTP."),

@@ -1,0 +1,282 @@
+//! What comes in: bad requests cost nothing upstream, good ones go on byte by byte.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Client, Gateway, Script, Setup, Upstream, completion, question, whole};
+
+async fn stage() -> (Upstream, Gateway, Client) {
+    let upstream = Upstream::always(Script::new().send(whole(200, &completion("hi")))).await;
+    let gateway = Gateway::before(&upstream).await;
+    let client = gateway.client().await;
+    (upstream, gateway, client)
+}
+
+/// A body with one message and these further fields, as text.
+fn with(fields: &str) -> String {
+    format!(r#"{{"model":"up/m","messages":[{{"role":"user","content":"hello"}}]{fields}}}"#)
+}
+
+/// Body, `error.code`, `error.param`; every one of them a 400.
+#[rustfmt::skip]
+const WRONG: &[(&str, &str, &str)] = &[
+    ("", "invalid_json", ""),
+    ("{", "invalid_json", ""),
+    ("[]", "invalid_json", ""),
+    ("nul", "invalid_json", ""),
+    (r#"{"model":"up/m"} x"#, "invalid_json", ""),
+    (r#"{"model":"up/m","messages":[{"role":"user","content":"a\ud800"}]}"#, "invalid_json", "messages[0].content"),
+    (r#"{"model":"up/m","model":"up/n","messages":[]}"#, "duplicate_field", "model"),
+    (r#"{"messages":[{"role":"user","content":"x"}]}"#, "", "model"),
+    (r#"{"model":null,"messages":[{"role":"user","content":"x"}]}"#, "", "model"),
+    (r#"{"model":5,"messages":[{"role":"user","content":"x"}]}"#, "", "model"),
+    (r#"{"model":"up/m"}"#, "", "messages"),
+    (r#"{"model":"up/m","messages":[]}"#, "", "messages"),
+    (r#"{"model":"up/m","messages":{}}"#, "", "messages"),
+    (r#"{"model":"up/m","messages":[{"role":"king","content":"x"}]}"#, "", "messages[0].role"),
+    (r#"{"model":"up/m","messages":[{"content":"x"}]}"#, "", "messages[0]"),
+    (r#"{"model":"up/m","messages":[{"role":"user","content":7}]}"#, "", "messages[0].content"),
+    (r#"{"model":"up/m","messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#, "", "messages[0].content[0].image_url"),
+    (r#"{"model":"up/m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://x/y.png"}}]}]}"#, "", "messages[0].content[0].image_url"),
+    (r#"{"model":"up/m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"file:///etc/passwd"}}]}]}"#, "", "messages[0].content[0].image_url"),
+];
+
+/// Fields that are of the wrong type or value, and the path that is named.
+const WRONG_FIELDS: &[(&str, &str)] = &[
+    (r#","temperature":"hot""#, "temperature"),
+    (r#","max_tokens":0"#, "max_tokens"),
+    (r#","max_tokens":1.5"#, "max_tokens"),
+    (r#","max_completion_tokens":-1"#, "max_completion_tokens"),
+    (r#","stream":"yes""#, "stream"),
+    (r#","stop":["a","b","c","d","e"]"#, "stop"),
+    (r#","n":0"#, "n"),
+    (r#","reasoning_effort":"huge""#, "reasoning_effort"),
+    (r#","response_format":{"type":"json_schema"}"#, "response_format.json_schema"),
+    (r#","tools":{}"#, "tools"),
+    (r#","tools":[{"type":"function"}]"#, "tools[0].function"),
+    (r#","tool_choice":"perhaps""#, "tool_choice"),
+    (r#","tool_choice":{"type":"function"}"#, "tool_choice.function"),
+    (r#","stream_options":{"include_usage":3}"#, "stream_options.include_usage"),
+    (r#","free_models_only":true"#, "free_models_only"),
+    (r#","fallbacks":"up/m""#, "fallbacks"),
+    (r#","fallbacks":["nowhere/m"]"#, "fallbacks[0]"),
+    (r#","metadata":[]"#, "metadata"),
+];
+
+#[tokio::test]
+async fn a_wrong_request_names_what_is_wrong_and_costs_nothing_upstream() {
+    let (upstream, _gateway, client) = stage().await;
+    for (body, code, param) in WRONG {
+        let answer = Answer::of(client.raw(*body)).await;
+        let said = answer.text();
+        assert_eq!(answer.status, 400, "{body}: {said}");
+        assert_eq!((answer.code().as_str(), answer.param().as_str()), (*code, *param), "{body}: {said}");
+        assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
+        assert!(!answer.header("x-request-id").is_empty());
+    }
+    for (field, param) in WRONG_FIELDS {
+        let answer = Answer::of(client.raw(with(field))).await;
+        assert_eq!((answer.status, answer.param().as_str()), (400, *param), "{field}: {}", answer.text());
+    }
+    assert_eq!(upstream.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn broken_json_is_told_with_line_and_column() {
+    let (_upstream, _gateway, client) = stage().await;
+    for body in [b"{\n  \"model\": }".to_vec(), b"{\n \"model\":\"\xff\"}".to_vec()] {
+        let answer = Answer::of(client.raw(body)).await;
+        let message = answer.json()["error"]["message"].as_str().unwrap_or("").to_owned();
+        assert!(answer.status == 400 && message.contains("line 2 column"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_json_is_answered_and_harms_nobody() {
+    let (upstream, gateway, client) = stage().await;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let wide = format!("[{}0]", "0,".repeat(1_000_000));
+    for body in [deep.clone(), with(&format!(r#","x":{deep}"#)), with(r#","temperature":1e999"#)] {
+        let answer = Answer::of(client.raw(body)).await;
+        assert!(matches!(answer.status, 200 | 400), "{}", answer.text());
+    }
+    // Unknown fields are passed on, however wide.
+    let answer = Answer::of(client.raw(with(&format!(r#","x":{wide}"#)))).await;
+    assert_eq!(answer.status, 200);
+    assert!(String::from_utf8_lossy(&upstream.last().body).contains(&wide));
+    // A NUL within a string is the client's to send, and arrives as it was written.
+    let answer = Answer::of(client.raw(with(r#","user":"a\u0000b""#))).await;
+    assert_eq!(answer.status, 200);
+    assert!(String::from_utf8_lossy(&upstream.last().body).contains(r"a\u0000b"));
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn what_is_not_touched_arrives_byte_by_byte() {
+    let (upstream, _gateway, client) = stage().await;
+    let body = "{ \"x_new\" : [1.0e0, 1E400 ,-0], \"temperature\":0.70,\n\"messages\":[{\"content\":\"h\\u00e9 \\/\",\"role\":\"user\",\"extra\":{}}] , \"model\":\"up/m\",\"seed\":007 }";
+    assert_eq!(Answer::of(client.raw(body)).await.status, 400, "007 is no JSON");
+    let body = body.replace("007", "7");
+    assert_eq!(Answer::of(client.raw(body.clone())).await.status, 200);
+    let sent = String::from_utf8(upstream.last().body).expect("UTF-8");
+    assert_eq!(sent, body.replace("\"up/m\"", "\"m\""));
+}
+
+#[tokio::test]
+async fn null_means_not_given() {
+    let (upstream, _gateway, client) = stage().await;
+    let nulls = r#","temperature":null,"max_tokens":null,"tools":null,"stop":null,"stream":null,"stream_options":null,"response_format":null,"reasoning_effort":null,"free_models_only":null,"fallbacks":null,"x_unknown":null"#;
+    assert_eq!(Answer::of(client.raw(with(nulls))).await.status, 200);
+    let sent = upstream.last().json();
+    let names: Vec<&String> = sent.as_object().expect("an object").keys().collect();
+    assert_eq!(names, ["model", "messages", "x_unknown"], "an unknown field's null is not ours to judge");
+}
+
+#[tokio::test]
+async fn every_field_of_the_reference_is_passed_on() {
+    let (upstream, _gateway, client) = stage().await;
+    let fields = json!({
+        "temperature": 0.5, "max_tokens": 5, "top_p": 0.9, "frequency_penalty": 0.1, "presence_penalty": 0.2,
+        "n": 2, "stop": ["a", "b"], "seed": 3, "logprobs": true, "top_logprobs": 2, "logit_bias": {"1": 2},
+        "user": "u", "parallel_tool_calls": false, "service_tier": "auto", "prompt_cache_key": "k",
+        "metadata": {"a": "b"}, "modalities": ["text"], "prediction": {"type": "content", "content": "x"},
+        "store": false, "verbosity": "low", "web_search_options": {}, "audio": {"voice": "v", "format": "mp3"},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": true}},
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}}, "reasoning_effort": "xhigh",
+    });
+    assert_eq!(client.ask("up/m", fields.clone()).await.status, 200);
+    let sent = upstream.last().json();
+    for (name, value) in fields.as_object().expect("an object") {
+        assert_eq!(&sent[name], value, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_form_of_a_message_is_taken() {
+    let (upstream, _gateway, client) = stage().await;
+    let messages = json!([
+        {"role": "developer", "content": "d"},
+        {"role": "system", "content": [{"type": "text", "text": "s"}]},
+        {"role": "user", "name": "n", "content": [
+            {"type": "text", "text": "t"},
+            {"type": "image_url", "image_url": {"url": "https://example.com/x.png", "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+            {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+            {"type": "file", "file": {"file_id": "f"}}]},
+        {"role": "assistant", "content": null, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c", "content": ""},
+        {"role": "function", "name": "f", "content": "legacy"},
+    ]);
+    let answer = client.chat(&json!({"model": "up/m", "messages": messages})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent = upstream.last().json();
+    assert_eq!(sent["messages"][2], messages[2]);
+    assert_eq!(sent["messages"].as_array().map(Vec::len), Some(6));
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_is_held() {
+    let upstream = Upstream::always(Script::new().send(whole(200, &completion("hi")))).await;
+    let setup = Setup::with_upstream(&upstream).variable("LLM_GATEWAY__SERVER__BODY_LIMIT", "64KiB");
+    let gateway = setup.start().await;
+    let client = gateway.client().await;
+    let of_size = |size: usize| {
+        let body = with(r#","x":"""#);
+        body.replace(r#""x":"""#, &format!(r#""x":"{}""#, "y".repeat(size - body.len())))
+    };
+    let limit = 64 * 1024;
+    assert_eq!(Answer::of(client.raw(of_size(limit))).await.status, 200);
+    let announced = Answer::of(client.raw(of_size(limit + 1))).await;
+    assert_eq!((announced.status, announced.code().as_str()), (413, "request_too_large"));
+    let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
+        of_size(limit + 1).into_bytes().chunks(1000).map(|piece| Ok(piece.to_vec())).collect();
+    let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+    assert_eq!(Answer::of(client.raw(chunked)).await.status, 413);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn only_json_is_taken() {
+    let (upstream, _gateway, client) = stage().await;
+    for (kind, status) in [
+        ("text/plain", 415),
+        ("multipart/form-data", 415),
+        ("application/json; charset=utf-8", 200),
+        ("application/vnd.x+json", 200),
+    ] {
+        let request = reqwest::Client::new().post(format!("{}/v1/chat/completions", client.url));
+        let request = request.bearer_auth(&client.key).header("content-type", kind).body(with(""));
+        assert_eq!(Answer::of(request).await.status, status, "{kind}");
+    }
+    let zipped = Answer::of(client.raw(with("")).header("content-encoding", "gzip")).await;
+    assert_eq!(zipped.status, 415, "a bomb is never unpacked");
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_there_is_a_404_in_openais_words() {
+    let (upstream, _gateway, client) = stage().await;
+    for model in ["", "nope", "../../etc", "a\r\nb", "nowhere/m", &"x".repeat(10_000)] {
+        let answer = client.ask(model, json!({})).await;
+        assert_eq!((answer.status, answer.code().as_str()), (404, "model_not_found"), "{model:.20}");
+        let message = answer.json()["error"]["message"].as_str().unwrap_or("").to_owned();
+        assert!(
+            message.contains("does not exist or you do not have access to it") && message.len() < 500,
+            "{message}"
+        );
+    }
+    assert_eq!(upstream.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn an_unknown_name_at_a_known_provider_is_sent_as_it_is() {
+    let (upstream, gateway, client) = stage().await;
+    let answer = client.ask("up/org/brand-new:free", json!({})).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(upstream.last().json()["model"], "org/brand-new:free");
+    let body = answer.json();
+    assert_eq!(body["metadata"]["underlying_used_model"], "org/brand-new:free");
+    assert_eq!(body["metadata"]["requested_model"], "up/org/brand-new:free");
+    assert!(body["usage"].get("cost").is_none(), "no price, no cost");
+    assert_eq!(gateway.ledger(1).await[0]["cost_usd"], Value::Null);
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_are_not_there_are_told_so() {
+    let (_upstream, gateway, client) = stage().await;
+    let missing = client.get("/v1/nothing").await;
+    assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"));
+    let wrong = client.get("/v1/chat/completions").await;
+    assert_eq!((wrong.status, wrong.header("allow")), (405, "POST"));
+    assert_eq!(wrong.code(), "method_not_allowed");
+    for path in ["/metrics", "/admin/v1/keys"] {
+        assert_eq!(client.get(path).await.status, 404, "{path} is not public");
+    }
+    assert_eq!(
+        Answer::of(reqwest::Client::new().post(format!("{}/v1/chat/completions", gateway.url)).body("{}"))
+            .await
+            .status,
+        401
+    );
+}
+
+#[tokio::test]
+async fn a_strict_caller_is_refused_what_others_have_dropped() {
+    let upstream = Upstream::always(Script::new().send(whole(200, &completion("hi")))).await;
+    let row = format!(
+        "providers:\n  up: {{ base_url: '{}', quirks: {{ drop_params: [logit_bias, seed] }} }}\n",
+        upstream.base_url()
+    );
+    let gateway = Setup::new(row).start().await;
+    let client = gateway.client().await;
+    let body = question("up/m", json!({"logit_bias": {}, "seed": 1, "top_p": 1}));
+    let lenient = client.chat(&body).await;
+    assert_eq!((lenient.status, lenient.header("x-gateway-dropped-params")), (200, "logit_bias,seed"));
+    assert!(upstream.last().json().get("seed").is_none());
+    let strict = Answer::of(client.request(&body).header("x-gateway-strict", "true")).await;
+    assert_eq!(
+        (strict.status, strict.code().as_str(), strict.param().as_str()),
+        (400, "unsupported_parameter", "logit_bias")
+    );
+    assert_eq!(upstream.requests().len(), 1);
+}
