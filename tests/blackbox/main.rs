@@ -14,6 +14,7 @@ mod chat;
 mod config_files;
 mod demo;
 mod disconnect;
+mod documents;
 mod failover;
 mod key_limits;
 mod keys;
