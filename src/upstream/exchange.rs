@@ -229,14 +229,14 @@ async fn whole(
     let body = drain::whole(response, provider.timeouts.idle, REPLY_BYTES_MAX, &provider.id).await?;
     let think = think_tags(link, attempt);
     let made_up = made_up_ids(attempt);
-    let reply = Reply::decode(&body, &provider.quirks, think, &made_up)
+    let mut reply = Reply::decode(&body, &provider.quirks, think, &made_up)
         .map_err(|wrong| wrong.into_error(&provider.id))?;
     meter.first_content();
     meter.service_tier(reply.service_tier.as_deref());
-    let (usage, object) = match &reply.metered {
+    let (usage, object) = match reply.metered.take() {
         Some(metered) => {
             meter.reported(metered.usage);
-            (metered.usage, metered.object.clone())
+            (metered.usage, metered.object)
         }
         None => {
             meter.delivered(reply.delivered());
@@ -244,7 +244,7 @@ async fn whole(
             (usage, openai::estimated_usage(&usage))
         }
     };
-    let rendered = reply.render(&attempt.envelope, meter.elapsed_ms(), &object, meter.cost(&usage));
+    let rendered = reply.render(&attempt.envelope, meter.elapsed_ms(), object, meter.cost(&usage));
     attempt.events.send(ReplyEvent::Whole(Bytes::from(rendered))).await.map_err(|_| Cancelled)?;
     Ok(())
 }
@@ -294,7 +294,7 @@ async fn pump(
 async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
     let decoder = meter.decoder().ok_or(Error::Internal)?;
     let tier = decoder.service_tier.clone();
-    let metered = decoder.metered.clone();
+    let metered = decoder.metered.take();
     meter.service_tier(tier.as_deref());
     let (usage, object) = match metered {
         Some(metered) => {
@@ -312,7 +312,7 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
     let elapsed_ms = meter.elapsed_ms();
     let mut out = Vec::new();
     let decoder = meter.decoder().ok_or(Error::Internal)?;
-    decoder.finish(&attempt.envelope, elapsed_ms, &object, cost, &mut out);
+    decoder.finish(&attempt.envelope, elapsed_ms, object, cost, &mut out);
     let last = ReplyEvent::Chunk { bytes: Bytes::from(out), content: false };
     attempt.events.send(last).await.map_err(|_| Cancelled)?;
     attempt.events.send(ReplyEvent::End).await.map_err(|_| Cancelled)?;

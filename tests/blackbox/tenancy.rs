@@ -79,7 +79,7 @@ async fn no_secret_and_no_prompt_reaches_a_log_a_metric_or_an_error() {
         assert_eq!(answer.status, 502);
         said.push_str(answer.text());
     }
-    said.push_str(&client.get("/v1/models").await.text().to_owned());
+    said.push_str(client.get("/v1/models").await.text());
     said.push_str(&gateway.metrics().await);
     said.push_str(&gateway.process.log());
     for canary in

@@ -119,12 +119,12 @@ impl Reply {
         &self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: &Map<String, Value>,
+        usage: Map<String, Value>,
         cost: Option<Usd>,
     ) -> Vec<u8> {
         let mut edits = vec![
             Edit::Set("model", Cow::Owned(json::string(&envelope.model))),
-            Edit::Set("usage", Cow::Owned(usage::render(usage.clone(), cost))),
+            Edit::Set("usage", Cow::Owned(usage::render(usage, cost))),
             Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))),
         ];
         if let Some(choices) = &self.choices {

@@ -175,7 +175,7 @@ impl Decoder {
         &mut self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: &Map<String, Value>,
+        usage: Map<String, Value>,
         cost: Option<Usd>,
         out: &mut Vec<u8>,
     ) {
@@ -184,7 +184,7 @@ impl Decoder {
             let members = Members::parse(&held).unwrap_or_default();
             let mut edits = vec![
                 Edit::Set("choices", Cow::Borrowed(b"[]".as_slice())),
-                Edit::Set("usage", Cow::Owned(usage::render(usage.clone(), cost))),
+                Edit::Set("usage", Cow::Owned(usage::render(usage, cost))),
                 Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))),
             ];
             let carried = std::mem::take(&mut self.carried);

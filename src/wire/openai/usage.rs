@@ -27,8 +27,7 @@ fn count(value: Option<&Value>) -> Option<u64> {
 
 /// Reads a usage object. `None` when it is missing, null, negative or contradicts itself: then the caller
 /// estimates and says so.
-pub fn read(object: &Map<String, Value>, quirks: &Quirks) -> Option<Metered> {
-    let mut object = object.clone();
+pub fn read(mut object: Map<String, Value>, quirks: &Quirks) -> Option<Metered> {
     let detail = |group: &str, name: &str| count(object.get(group).and_then(|details| details.get(name)));
     let prompt_detail = |name: &str| detail("prompt_tokens_details", name);
     let completion_detail = |name: &str| detail("completion_tokens_details", name);
@@ -77,15 +76,22 @@ pub fn find(members: &Members, text: &str, quirks: &Quirks) -> Option<Metered> {
         if written == "null" || (!rest.is_empty() && !written.contains("\"usage\"")) {
             return None;
         }
-        let value: Value = serde_json::from_str(written).ok()?;
-        read(value.pointer(rest)?.as_object()?, quirks)
+        let mut value: Value = serde_json::from_str(written).ok()?;
+        match value.pointer_mut(rest)?.take() {
+            Value::Object(object) => read(object, quirks),
+            _ => None,
+        }
     })
 }
 
 /// Fills in what the contract promises and the vendor said elsewhere or left to be summed.
 fn complete(object: &mut Map<String, Value>, usage: &Usage, cached: Option<u64>) {
     let mut set = |name: &str, value: u64| {
-        object.insert(name.to_owned(), Value::Number(Number::from(value)));
+        let value = Value::Number(Number::from(value));
+        match object.get_mut(name) {
+            Some(slot) => *slot = value,
+            None => drop(object.insert(name.to_owned(), value)),
+        }
     };
     set("prompt_tokens", usage.prompt);
     set("completion_tokens", usage.completion);
@@ -141,7 +147,7 @@ mod tests {
     }
 
     fn counts(text: &str, quirks: &Quirks) -> Option<(u64, u64, u64, u64, Option<u64>)> {
-        read(&object(text), quirks).map(|m| {
+        read(object(text), quirks).map(|m| {
             (m.usage.prompt, m.usage.completion, m.usage.total, m.usage.cache_read, m.usage.reasoning)
         })
     }

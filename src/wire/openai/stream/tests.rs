@@ -24,7 +24,7 @@ fn run(
     }
     if result.is_ok() {
         let usage = decoder.metered.as_ref().map(|metered| metered.object.clone()).unwrap_or_default();
-        decoder.finish(&envelope, 1, &usage, None, &mut out);
+        decoder.finish(&envelope, 1, usage, None, &mut out);
     }
     let text = String::from_utf8(out).unwrap();
     let done = text.ends_with("data: [DONE]\n\n");
