@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use awc::ClientResponse;
 use awc::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -16,6 +16,7 @@ use super::drain;
 use super::failure::{self, SendFailure};
 use super::link::Link;
 use super::meter::Meter;
+use crate::chat::Usage;
 use crate::error::Error;
 use crate::policy::route::Target;
 use crate::policy::tokens;
@@ -111,7 +112,6 @@ pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
         Ok(response) => {
             meter.completed();
             drop(meter);
-            link.mark_used();
             if let Some(response) = response {
                 drain::tail(response).await;
             }
@@ -119,6 +119,7 @@ pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
         Err(Stop::Cancelled) => drop(meter),
         Err(Stop::Failed { error, reached }) => {
             meter.failed(&error, reached);
+            let error = link.mask(error);
             let failure = Failure { error, status: meter.status(), latency_ms: meter.elapsed_ms() };
             drop(meter);
             // A receiver that is gone does not need to know.
@@ -167,11 +168,12 @@ async fn send(link: &Link, attempt: &Attempt) -> Result<ClientResponse, SendFail
         maybe_stale: false,
     };
     let first = timeout(limit, link.send(attempt.call.stream, attempt.body.clone())).await.map_err(late)?;
-    let failed = match first {
+    let failed = match first.result {
         Ok(response) => return Ok(response),
         Err(error) => failure::of_send(&error, &provider.id),
     };
-    if !(failed.maybe_stale && link.was_used()) {
+    // A new connection that breaks was not stale: the upstream may have read the request, and charge for it.
+    if !(failed.maybe_stale && first.pooled) {
         return Err(failed);
     }
     tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
@@ -188,19 +190,19 @@ async fn refused(link: &Link, response: &mut ClientResponse, status: u16) -> Err
     Fault { retry_after, ..fault }.into_error(&provider.id)
 }
 
-/// `retry-after-ms`, or `Retry-After` in seconds or as a date.
+/// `retry-after-ms`, else `Retry-After` in seconds or as a date.
 fn retry_after(response: &ClientResponse) -> Option<Duration> {
     let text = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
     let seconds =
-        |text: &str| text.parse::<f64>().ok().and_then(|number| Duration::try_from_secs_f64(number).ok());
-    if let Some(wait) = text("retry-after-ms").and_then(seconds) {
-        return Some(wait / 1000);
-    }
-    let given = text(RETRY_AFTER.as_str())?;
-    seconds(given).or_else(|| {
-        let when = httpdate::parse_http_date(given).ok()?;
-        Some(when.duration_since(SystemTime::now()).unwrap_or_default())
-    })
+        |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let precise = text("retry-after-ms").and_then(seconds).map(|thousandfold| thousandfold / 1000);
+    precise.or_else(|| text(RETRY_AFTER.as_str()).and_then(|given| seconds(given).or_else(|| until(given))))
+}
+
+/// Time until an HTTP date; `None` when it is past, or no date.
+fn until(date: &str) -> Option<Duration> {
+    let at = time::OffsetDateTime::parse(date, &time::format_description::well_known::Rfc2822).ok()?;
+    (std::time::SystemTime::from(at)).duration_since(std::time::SystemTime::now()).ok()
 }
 
 /// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.
@@ -266,19 +268,27 @@ async fn pump(
         let elapsed_ms = meter.elapsed_ms();
         let mut out = Vec::new();
         let decoder = meter.decoder().ok_or(Error::Internal)?;
-        let readable = |wrong: openai::StreamError| wrong.into_error(&provider.id);
+        let mut refused = false;
+        let mut readable = |wrong: openai::StreamError| {
+            refused = matches!(wrong, openai::StreamError::Fault(_));
+            wrong.into_error(&provider.id)
+        };
         let fed: Result<Fed, Error> = match piece {
             Ok(Some(bytes)) => {
-                decoder.feed(&bytes, &attempt.envelope, elapsed_ms, &mut out).map_err(readable)
+                decoder.feed(&bytes, &attempt.envelope, elapsed_ms, &mut out).map_err(&mut readable)
             }
-            Ok(None) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(readable),
+            Ok(None) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(&mut readable),
             // A connection that breaks after the last finish reason has done its work.
             Err(error) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(|_| error),
         };
-        let content = fed.as_ref().is_ok_and(|fed| fed.content);
+        // Also when what followed it in the same read went wrong: how bytes are cut must not matter.
+        let content = decoder.has_content();
         if content {
             meter.first_content();
             patience = provider.timeouts.idle;
+        } else if refused {
+            // The upstream says itself that it did not answer: nothing to charge, nothing to estimate.
+            meter.reported(Usage::default());
         }
         if !out.is_empty() {
             let chunk = ReplyEvent::Chunk { bytes: Bytes::from(out), content };
@@ -302,7 +312,7 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
             (metered.usage, metered.object)
         }
         // Nobody waits for the count: Billing makes it.
-        None if !attempt.call.include_usage => (crate::chat::Usage::default(), serde_json::Map::new()),
+        None if !attempt.call.include_usage => (Usage::default(), serde_json::Map::new()),
         None => {
             let usage = count(meter).await?;
             (usage, openai::estimated_usage(&usage))
@@ -320,7 +330,7 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
 }
 
 /// Counts what the upstream did not, away from the cell's thread.
-async fn count(meter: &mut Meter) -> Result<crate::chat::Usage, Error> {
+async fn count(meter: &mut Meter) -> Result<Usage, Error> {
     let unmetered = meter.unmetered();
     let usage = tokio::task::spawn_blocking(move || tokens::estimate(&unmetered))
         .await

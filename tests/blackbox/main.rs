@@ -10,22 +10,28 @@
 )]
 
 mod admin;
+mod bodies;
 mod chat;
 mod config_files;
 mod demo;
 mod disconnect;
 mod documents;
 mod failover;
+mod framing;
+mod headers;
 mod key_limits;
 mod keys;
 mod ledger;
 mod lifecycle;
+mod metering;
 mod metrics;
 mod models;
 mod recorded;
 mod requests;
+mod sse_forms;
 mod streaming;
 mod structure;
 mod support;
 mod tenancy;
+mod upstream_faults;
 mod usage;

@@ -1,251 +1,295 @@
-//! Streams: what goes out, when, and how a bad end is told.
+//! Streams: when they commit, what keeps them alive, where usage and metadata go, how they end badly.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use crate::support::{Answer, Event, Gateway, Script, Setup, Upstream, chunk, stream_head};
+use crate::support::{
+    Answer, Client, Event, Gateway, Live, Request, Script, Setup, USAGE_EVENT, Upstream, chunk, ending,
+    event, question, stream_head, streamed, text_event,
+};
 
-/// One event of the upstream, in one chunk.
-fn event(delta: &str, finish: &str) -> Vec<u8> {
-    chunk(line(delta, finish))
+/// A gate that opens when a permit is added.
+fn gate() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(0))
 }
 
-fn line(delta: &str, finish: &str) -> String {
-    format!(
-        "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n"
-    )
+/// Two providers, `up` and `next`.
+fn pair(up: &Upstream, next: &Upstream) -> Setup {
+    Setup::with_upstream(up).config(&format!("  next: {{ base_url: '{}' }}\n", next.base_url()))
 }
 
-const USAGE: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2,\"total_tokens\":7}}\n\n";
-
-/// A whole stream: "ab", stop, usage, done.
-fn whole_stream() -> String {
-    [
-        line(r#"{"role":"assistant","content":"a"}"#, "null"),
-        line(r#"{"content":"b"}"#, "null"),
-        line("{}", "\"stop\""),
-        USAGE.to_owned(),
-        "data: [DONE]\n\n".to_owned(),
-    ]
-    .concat()
+fn stream(more: Value) -> Value {
+    let mut body = question("up/m", json!({"stream": true}));
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
 }
 
-async fn answer_to(script: Script) -> (Answer, Gateway) {
+#[tokio::test]
+async fn an_event_is_on_its_way_before_the_upstream_sends_the_next() {
+    let gate = gate();
+    let script = Script::new()
+        .send(stream_head())
+        .send(chunk(text_event("one")))
+        .until(&gate)
+        .send(chunk(text_event("two")))
+        .until(&gate)
+        .send(chunk(ending()))
+        .send(chunk(""));
     let upstream = Upstream::always(script).await;
     let gateway = Gateway::before(&upstream).await;
-    let answer = gateway.client().await.ask("up/m", json!({"stream": true})).await;
-    (answer, gateway)
+    let client = gateway.client().await;
+    let mut live = Live::open(client.request(&stream(json!({})))).await;
+    assert_eq!(live.response.headers()["content-type"], "text/event-stream");
+    for (text, other) in [("one", "two"), ("two", "[DONE]")] {
+        live.until("\n\n").await;
+        assert!(live.text.contains(text) && !live.text.contains(other), "{}", live.text);
+        live.text.clear();
+        gate.add_permits(1);
+    }
+    live.until("data: [DONE]\n\n").await;
 }
 
 #[tokio::test]
-async fn usage_is_asked_for_always_and_passed_on_only_to_who_asked() {
-    let upstream =
-        Upstream::always(Script::new().send(stream_head()).send(chunk(whole_stream())).send(chunk(""))).await;
+async fn usage_is_always_asked_for_and_given_only_to_who_asked() {
+    let upstream = Upstream::start(|_: &Request| streamed("hi")).await;
     let gateway = Gateway::before(&upstream).await;
     let client = gateway.client().await;
-    let silent = client.ask("up/m", json!({"stream": true})).await;
-    assert!(silent.done() && silent.chunks().iter().all(|chunk| chunk.get("usage").is_none()));
-    let finish = silent.chunks().pop().expect("a finish chunk");
-    assert_eq!(
-        (&finish["choices"][0]["finish_reason"], &finish["metadata"]["used_provider"]),
-        (&json!("stop"), &json!("up"))
-    );
-    assert_eq!(upstream.last().json()["stream_options"], json!({"include_usage": true}));
-    let asked = client.ask("up/m", json!({"stream": true, "stream_options": {"include_usage": true}})).await;
-    let chunks = asked.chunks();
-    let (last, before) = chunks.split_last().expect("chunks");
-    assert_eq!((&last["choices"], &last["usage"]["total_tokens"]), (&json!([]), &json!(7)));
-    assert!(
-        last["metadata"]["request_id"].is_string()
-            && before.iter().all(|chunk| chunk.get("metadata").is_none())
-    );
-    assert_eq!(gateway.ledger(2).await[0]["prompt_tokens"], 5);
-}
-
-#[tokio::test]
-async fn any_split_and_any_line_end_gives_the_same_answer() {
-    let plain = whole_stream();
-    let comments =
-        format!(": hello\n\nevent: x\nid: 7\nretry: 5\n{}", plain.replace("data: {", ": c\ndata: {"));
-    let forms = [
-        plain.clone(),
-        plain.replace('\n', "\r\n"),
-        plain.replace('\n', "\r"),
-        format!("\u{feff}{plain}"),
-        comments,
-        plain.replace("\"choices\"", "\ndata: \"choices\""),
-        plain.replace("data: ", "data:"),
-    ];
-    for form in forms {
-        for size in [1, 7, form.len()] {
-            let mut script = Script::new().send(stream_head());
-            for piece in form.as_bytes().chunks(size) {
-                script = script.send(chunk(piece));
-            }
-            let (answer, _gateway) = answer_to(script.send(chunk(""))).await;
-            assert_eq!(
-                (answer.content().as_str(), answer.done()),
-                ("ab", true),
-                "{size} {form:.60}: {}",
-                answer.text()
-            );
+    for (options, asked) in [
+        (json!({}), false),
+        (json!({"stream_options": null}), false),
+        (json!({"stream_options": {}}), false),
+        (json!({"stream_options": {"include_usage": false, "other": 1}}), false),
+        (json!({"stream_options": {"include_usage": true}}), true),
+    ] {
+        let answer = client.chat(&stream(options.clone())).await;
+        assert_eq!((answer.status, answer.done()), (200, true), "{}", answer.text());
+        let sent = upstream.last().json();
+        assert_eq!(sent["stream_options"]["include_usage"], true, "{options}");
+        if options.pointer("/stream_options/other").is_some() {
+            assert_eq!(sent["stream_options"]["other"], 1);
         }
+        let chunks = answer.chunks();
+        let with_usage: Vec<_> = chunks.iter().filter(|chunk| chunk.get("usage").is_some()).collect();
+        let with_metadata: Vec<_> = chunks.iter().filter(|chunk| chunk.get("metadata").is_some()).collect();
+        assert_eq!((with_usage.len(), with_metadata.len()), (usize::from(asked), 1), "{options}");
+        let last = chunks.last().unwrap();
+        assert!(last.get("metadata").is_some());
+        if asked {
+            assert_eq!((&last["choices"], &last["usage"]["total_tokens"]), (&json!([]), &json!(12)));
+        } else {
+            assert_eq!(last["choices"][0]["finish_reason"], "stop");
+        }
+        let metadata = &last["metadata"];
+        assert_eq!(
+            [&metadata["requested_model"], &metadata["requested_provider"], &metadata["used_model"]],
+            ["up/m", "up", "m"]
+        );
+        assert_eq!(metadata["request_id"], answer.header("x-request-id"));
+        assert!(
+            chunks.iter().all(|chunk| chunk["model"] == "up/m" && chunk["object"] == "chat.completion.chunk")
+        );
     }
+    let rows = gateway.ledger(5).await;
+    assert!(rows.iter().all(|row| row["completion_tokens"] == 3 && row["estimated"] == false), "{rows:?}");
 }
 
 #[tokio::test]
-async fn an_event_is_on_its_way_before_the_next_one_comes() {
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let wait = std::sync::Mutex::new(wait);
-    let script =
-        Script::new().send(stream_head()).send(event(r#"{"role":"assistant","content":"a"}"#, "null"));
-    let first = Upstream::always(script.clone().until_closed()).await;
-    let gateway = Gateway::before(&first).await;
-    let client = gateway.client().await;
-    let mut response = client
-        .request(&crate::support::question("up/m", json!({"stream": true})))
-        .send()
-        .await
-        .expect("a head");
-    let piece = tokio::time::timeout(crate::support::PATIENCE, response.chunk())
-        .await
-        .expect("in time")
-        .expect("whole");
-    assert!(
-        piece.is_some_and(|piece| String::from_utf8_lossy(&piece).contains("\"a\"")),
-        "the upstream sends nothing more"
-    );
-    drop((go, wait));
+async fn a_request_that_does_not_stream_asks_for_no_stream_options() {
+    let upstream =
+        Upstream::always(Script::new().send(crate::support::whole(200, &crate::support::completion("hi"))))
+            .await;
+    let gateway = Gateway::before(&upstream).await;
+    assert_eq!(gateway.client().await.ask("up/m", json!({})).await.status, 200);
+    assert_eq!(upstream.last().json(), question("m", json!({})));
 }
 
 #[tokio::test]
 async fn silence_is_filled_with_pings_at_event_boundaries() {
+    let gate = gate();
+    let half = text_event("two");
+    let (left, right) = half.split_at(30);
     let script = Script::new()
         .send(stream_head())
-        .wait(Duration::from_millis(300))
-        .send(event(r#"{"role":"assistant","content":"a"}"#, "null"))
-        .wait(Duration::from_millis(300))
-        .send(event("{}", "\"stop\""))
-        .send(chunk("data: [DONE]\n\n"))
+        .send(chunk(text_event("one")))
+        .send(chunk(left))
+        .until(&gate)
+        .send(chunk(right.to_owned() + &ending()))
         .send(chunk(""));
     let upstream = Upstream::always(script).await;
-    let setup = Setup::with_upstream(&upstream)
-        .variable("LLM_GATEWAY__SERVER__PING_INTERVAL", "50ms")
-        .variable("LLM_GATEWAY__SERVER__FIRST_EVENT_GRACE", "50ms");
-    let gateway = setup.start().await;
-    let answer = gateway.client().await.ask("up/m", json!({"stream": true})).await;
-    let (before, after) = answer.text().split_once("\"a\"").expect("content");
-    assert!(before.contains(": ping\n\n") && after.contains(": ping\n\n"), "{}", answer.text());
-    assert!(answer.done(), "events() is strict about where a comment may stand");
+    let quick = Setup::with_upstream(&upstream).variable("LLM_GATEWAY__SERVER__PING_INTERVAL", "50ms");
+    let gateway = quick.start().await;
+    let client = gateway.client().await;
+    let mut live = Live::open(client.request(&stream(json!({})))).await;
+    live.until("\n\n: ping\n\n: ping\n\n").await;
+    gate.add_permits(1);
+    live.until("data: [DONE]\n\n").await;
+    assert!(!live.text.replace(": ping\n\n", "").contains("ping"));
+    assert!(live.text.contains("one") && live.text.contains("two"));
 }
 
 #[tokio::test]
-async fn an_error_before_content_fails_over_also_after_a_ping() {
-    let failing = "data: {\"error\":{\"message\":\"busy\",\"type\":\"server_error\",\"code\":503}}\n\n";
-    let first = Script::new()
+async fn before_the_first_event_the_head_waits_for_the_grace_and_no_longer() {
+    let gate = gate();
+    // The upstream is busy saying nothing: neither a head, nor roles, nor comments are an answer.
+    let mut chatty = Script::new().send(stream_head());
+    for _ in 0..250 {
+        let role = event(r#"{"role":"assistant","content":""}"#, "null");
+        chatty = chatty.send(chunk(role + ": working\n\n")).wait(Duration::from_millis(20));
+    }
+    chatty = chatty.close();
+    let silent = Script::new()
         .send(stream_head())
-        .wait(Duration::from_millis(200))
-        .send(chunk(failing))
+        .until(&gate)
+        .send(chunk(text_event("hi") + &ending()))
         .send(chunk(""));
-    let upstream = Upstream::start(move |request| match request.json()["model"].as_str() {
-        Some("bad") => first.clone(),
-        _ => Script::new().send(stream_head()).send(chunk(whole_stream())).send(chunk("")),
-    })
-    .await;
-    for grace in ["5s", "20ms"] {
-        let setup = Setup::with_upstream(&upstream).variable("LLM_GATEWAY__SERVER__FIRST_EVENT_GRACE", grace);
-        let gateway = setup.start().await;
-        let answer =
-            gateway.client().await.ask("up/bad", json!({"stream": true, "fallbacks": ["up/good"]})).await;
-        assert_eq!(
-            (answer.status, answer.content().as_str(), answer.done()),
-            (200, "ab", true),
-            "{}",
-            answer.text()
-        );
-        let metadata = answer.chunks().pop().map(|chunk| chunk["metadata"].clone()).unwrap_or_default();
-        assert_eq!(metadata["attempts"][0]["model"], "bad", "{metadata}");
-        let outcomes: Vec<Value> = gateway.ledger(2).await.iter().map(|row| row["outcome"].clone()).collect();
-        assert!(outcomes.contains(&json!("failed")) && outcomes.contains(&json!("completed")));
+    for script in [silent, chatty] {
+        let upstream = Upstream::always(script).await;
+        let gateway = Setup::with_upstream(&upstream)
+            .variable("LLM_GATEWAY__SERVER__FIRST_EVENT_GRACE", "100ms")
+            .variable("LLM_GATEWAY__SERVER__PING_INTERVAL", "50ms")
+            .start()
+            .await;
+        let client = gateway.client().await;
+        let mut live = Live::open(client.request(&stream(json!({})))).await;
+        live.until(": ping\n\n: ping\n\n").await;
+        assert_eq!((live.response.status().as_u16(), live.text.as_str()), (200, ": ping\n\n: ping\n\n"));
+        gate.add_permits(1);
     }
 }
 
 #[tokio::test]
-async fn an_error_after_content_is_one_error_event_and_no_done() {
-    let content = event(r#"{"role":"assistant","content":"a"}"#, "null");
-    let start = || Script::new().send(stream_head()).send(content.clone());
-    let cases = [
-        (
-            start().send(chunk("data: {\"error\":{\"message\":\"boom\"}}\n\n")).send(chunk("")),
-            "upstream_error",
-        ),
-        (start().send(chunk("")), "stream_truncated"),
-        (start().close(), "stream_truncated"),
-        (start().send("400\r\ndata: {").close(), "stream_truncated"),
-        (start().wait(Duration::from_millis(50)).reset(), "stream_truncated"),
-        (start().send(chunk("data: {not json}\n\n")).send(chunk("")), "upstream_invalid_response"),
-        (
-            start().send(chunk("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"")).close(),
-            "stream_truncated",
-        ),
+async fn a_failure_before_the_first_content_falls_back_also_after_pings() {
+    let gate = gate();
+    let role = event(r#"{"role":"assistant","content":""}"#, "null");
+    let up = Upstream::always(Script::new().send(stream_head()).send(chunk(role)).until(&gate).close()).await;
+    let next = Upstream::always(streamed("from the next")).await;
+    let gateway = pair(&up, &next).variable("LLM_GATEWAY__SERVER__FIRST_EVENT_GRACE", "50ms").start().await;
+    let client = gateway.client().await;
+    let mut live = Live::open(client.request(&stream(json!({"fallbacks": ["next/m"]})))).await;
+    live.until(": ping\n\n").await;
+    gate.add_permits(1);
+    live.until("data: [DONE]\n\n").await;
+    assert!(live.text.contains("from the next"), "{}", live.text);
+    assert!(live.text.contains(r#""used_provider":"next""#) && live.text.contains(r#""attempts":[{"#));
+    // With nobody else to ask, the status is out already: the error is an event.
+    let up = Upstream::always(Script::new().send(stream_head()).until(&gate).close()).await;
+    let lone =
+        Setup::with_upstream(&up).variable("LLM_GATEWAY__SERVER__FIRST_EVENT_GRACE", "50ms").start().await;
+    let client = lone.client().await;
+    let mut live = Live::open(client.request(&stream(json!({})))).await;
+    live.until(": ping\n\n").await;
+    gate.add_permits(1);
+    live.until("}}\n\n").await;
+    let error: Value = serde_json::from_str(live.text.rsplit("data: ").next().unwrap()).unwrap();
+    assert_eq!(error["error"]["code"], "stream_truncated", "{error}");
+    assert_eq!(error["metadata"]["used_provider"], "up");
+}
+
+const REFUSAL: &str = "data: {\"error\":{\"message\":\"overloaded\",\"code\":500}}\n\n";
+
+/// Asks `up/NUMBER` with `next` as fallback.
+async fn with_fallback(client: &Client, number: usize) -> Answer {
+    let body = json!({"stream": true, "fallbacks": ["next/m"]});
+    client.ask(&format!("up/{number}"), body).await
+}
+
+#[tokio::test]
+async fn before_the_first_content_any_failure_is_another_targets_chance() {
+    let head = || Script::new().send(stream_head());
+    let begun = || head().send(chunk(event(r#"{"role":"assistant","content":""}"#, "null")));
+    let scripts = vec![
+        head().send(chunk(REFUSAL)).send(chunk("")),
+        begun().send(chunk(REFUSAL)).send(chunk("")),
+        begun().send(chunk("data: [DONE]\n\n")).send(chunk("")),
+        begun().close(),
+        head().send(chunk("data: {nonsense\n\n")).close(),
+        head().send(chunk("")),
+        head().reset(),
     ];
-    for (at, (script, code)) in cases.into_iter().enumerate() {
-        let (answer, gateway) = answer_to(script).await;
-        assert_eq!((answer.status, answer.content().as_str()), (200, "a"), "case {at}");
-        let error = answer.stream_error().unwrap_or_else(|| panic!("case {at}: {}", answer.text()));
-        assert_eq!(error["code"], code, "case {at}: {error}");
-        assert!(!answer.events().contains(&Event::Done), "case {at}");
-        assert!(
-            answer.chunks().iter().all(|chunk| chunk["choices"][0]["finish_reason"].is_null()),
-            "case {at}"
-        );
-        let row = gateway.ledger(1).await.remove(0);
+    let count = scripts.len();
+    let (up, next) = (Upstream::of(scripts).await, Upstream::always(streamed("from the next")).await);
+    let gateway = pair(&up, &next).start().await;
+    let client = gateway.client().await;
+    for number in 0..count {
+        let answer = with_fallback(&client, number).await;
+        let told = (answer.status, answer.content(), answer.done());
+        assert_eq!(told, (200, "from the next".to_owned(), true), "{number}: {}", answer.text());
+        let metadata = &answer.chunks().pop().unwrap()["metadata"];
+        assert_eq!(metadata["attempts"][0]["provider"], "up", "{number}");
+        assert_eq!(metadata["attempts"].as_array().unwrap().len(), 2);
+    }
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn after_the_first_content_a_failure_is_one_error_event_and_no_second_attempt() {
+    let begun = |after: &str| Script::new().send(stream_head()).send(chunk(text_event("a") + after));
+    let cases = [
+        (begun("").send(chunk(REFUSAL)).send(chunk("")), "upstream_error"),
+        // However the bytes are cut: content and failure in one read.
+        (begun(REFUSAL).send(chunk("")), "upstream_error"),
+        (begun("").close(), "stream_truncated"),
+        (begun("").send(chunk("")), "stream_truncated"),
+        (begun("").send("ff\r\ndata: {\"ch").close(), "stream_truncated"),
+        (begun("data: {\"choices\":").send(chunk("")), "stream_truncated"),
+        (begun("data: nonsense\n\n").until_closed(), "upstream_invalid_response"),
+    ];
+    let up = Upstream::of(cases.iter().map(|(script, _)| script.clone()).collect()).await;
+    let next = Upstream::always(streamed("from the next")).await;
+    let gateway = pair(&up, &next).start().await;
+    let client = gateway.client().await;
+    for (number, (_, code)) in cases.iter().enumerate() {
+        let answer = with_fallback(&client, number).await;
+        assert_eq!((answer.status, answer.content().as_str()), (200, "a"), "{number}: {}", answer.text());
+        assert!(!answer.text().contains("[DONE]") && !answer.broken, "{number}");
+        let Some(Event::Json(last)) = answer.events().pop() else { panic!("{number}") };
+        let told = (&last["error"]["code"], &last["error"]["type"], &last["metadata"]["used_provider"]);
+        assert_eq!(told, (&json!(code), &json!("upstream_error"), &json!("up")), "{number}");
+        let rows = gateway.rows_of(&answer, 1).await;
+        assert_eq!((rows.len(), &rows[0]["outcome"]), (1, &json!("failed")), "{number}");
         assert_eq!(
-            (&row["outcome"], &row["estimated"]),
-            (&json!("failed"), &json!(true)),
-            "case {at}: what was delivered is booked"
+            (&rows[0]["completion_tokens"], &rows[0]["estimated"]),
+            (&json!(1), &json!(true)),
+            "{rows:?}"
         );
-        gateway.idle().await;
     }
+    assert_eq!(next.requests().len(), 0);
+    gateway.idle().await;
 }
 
 #[tokio::test]
-async fn an_endless_line_and_a_huge_event_are_capped() {
-    for size in [10 * 1024 * 1024] {
-        let mut script =
-            Script::new().send(stream_head()).send(event(r#"{"role":"assistant","content":"a"}"#, "null"));
-        for _ in 0..size / 65_536 {
-            script = script.send(chunk("x".repeat(65_536)));
-        }
-        let (answer, gateway) = answer_to(script.until_closed()).await;
-        assert_eq!(answer.stream_error().expect("an error")["code"], "upstream_invalid_response");
-        gateway.idle().await;
-    }
+async fn usage_that_came_before_a_stream_broke_off_is_booked() {
+    let up = Upstream::always(
+        Script::new().send(stream_head()).send(chunk(text_event("a") + USAGE_EVENT)).close(),
+    )
+    .await;
+    let gateway = Gateway::before(&up).await;
+    let answer = gateway.client().await.chat(&stream(json!({}))).await;
+    assert_eq!(answer.stream_error().unwrap()["code"], "stream_truncated");
+    let row = &gateway.ledger(1).await[0];
+    assert_eq!(
+        (&row["prompt_tokens"], &row["completion_tokens"], &row["outcome"]),
+        (&json!(9), &json!(3), &json!("failed"))
+    );
 }
 
 #[tokio::test]
-async fn a_silent_upstream_ends_by_the_idle_time_out() {
-    let script =
-        Script::new().send(stream_head()).send(event(r#"{"role":"assistant","content":"a"}"#, "null"));
-    let upstream = Upstream::always(script.until_closed()).await;
-    let row =
-        format!("providers:\n  up: {{ base_url: '{}', timeouts: {{ idle: 200ms }} }}\n", upstream.base_url());
-    let gateway = Setup::new(row).start().await;
-    let answer = gateway.client().await.ask("up/m", json!({"stream": true})).await;
-    assert_eq!(answer.stream_error().expect("an error")["type"], "timeout_error");
-    upstream.all_closed().await;
-}
-
-#[tokio::test]
-async fn a_finish_without_done_is_an_end_and_a_done_without_content_is_none() {
-    let finished = Script::new()
-        .send(stream_head())
-        .send(event(r#"{"role":"assistant","content":"a"}"#, "\"stop\""))
-        .send(chunk(""));
-    let (answer, _gateway) = answer_to(finished).await;
-    assert_eq!((answer.content().as_str(), answer.done()), ("a", true));
-    let empty = Script::new().send(stream_head()).send(chunk("data: [DONE]\n\n")).send(chunk(""));
-    let (answer, _gateway) = answer_to(empty).await;
-    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_invalid_response"));
+async fn a_stream_that_falls_silent_ends_with_a_time_out_event() {
+    let up =
+        Upstream::always(Script::new().send(stream_head()).send(chunk(text_event("a"))).until_closed()).await;
+    let gateway = Setup::new(format!(
+        "providers:\n  up: {{ base_url: '{}', timeouts: {{ idle: 200ms }} }}\n",
+        up.base_url()
+    ))
+    .variable("LLM_GATEWAY__SERVER__PING_INTERVAL", "40ms")
+    .start()
+    .await;
+    let answer = gateway.client().await.chat(&stream(json!({}))).await;
+    let error = answer.stream_error().unwrap();
+    assert_eq!((&error["code"], &error["type"]), (&json!("timeout"), &json!("timeout_error")));
+    assert!(answer.text().contains(": ping\n\n") && !answer.text().contains("[DONE]"));
+    up.all_closed().await;
 }
