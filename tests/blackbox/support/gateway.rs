@@ -159,6 +159,18 @@ impl Gateway {
         .await
     }
 
+    /// The rows of the call that got this answer, once there are `count` of them.
+    pub async fn rows_of(&self, answer: &super::Answer, count: usize) -> Vec<Value> {
+        let id = answer.header("x-request-id");
+        super::eventually("the call is booked", || async {
+            let (_, page) = self.admin("GET", "/requests?limit=100", None).await;
+            let mut rows = page.get("data")?.as_array()?.clone();
+            rows.retain(|row| row["request_id"] == id);
+            (rows.len() >= count).then_some(rows)
+        })
+        .await
+    }
+
     /// The text of /metrics.
     pub async fn metrics(&self) -> String {
         let response = reqwest::get(format!("{}/metrics", self.ops)).await.expect("metrics answer");

@@ -4,6 +4,7 @@
 
 mod client;
 mod gateway;
+mod live;
 mod process;
 mod raw;
 mod upstream;
@@ -12,9 +13,13 @@ use std::time::Duration;
 
 pub use client::{Answer, Client, Event, question};
 pub use gateway::{ADMIN_KEY, Gateway, Setup};
+pub use live::Live;
 pub use process::{Output, Process, Signal};
-pub use raw::{RawAnswer, raw};
-pub use upstream::{Request, Script, Upstream, chunk, completion, stream_head, whole};
+pub use raw::{RawAnswer, raw, try_raw};
+pub use upstream::{
+    Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head, streamed,
+    text_event, whole,
+};
 
 /// How long a test waits for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);

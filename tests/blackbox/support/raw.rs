@@ -27,6 +27,11 @@ impl RawAnswer {
 
 /// Sends bytes to `http://host:port` and reads one answer; does not close its side meanwhile.
 pub async fn raw(base: &str, bytes: &[u8]) -> RawAnswer {
+    try_raw(base, bytes).await.expect("an answer")
+}
+
+/// As [`raw`]; `None` when the connection was closed without an answer.
+pub async fn try_raw(base: &str, bytes: &[u8]) -> Option<RawAnswer> {
     let address = base.strip_prefix("http://").expect("plain http");
     let mut stream = TcpStream::connect(address).await.expect("the gateway listens");
     // The gateway may refuse before it has read everything: that is for the answer to tell.
@@ -36,7 +41,9 @@ pub async fn raw(base: &str, bytes: &[u8]) -> RawAnswer {
         if let Some(at) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at + 4;
         }
-        assert!(more(&mut stream, &mut answer).await, "no answer: {:?}", String::from_utf8_lossy(&answer));
+        if !more(&mut stream, &mut answer).await {
+            return None;
+        }
     };
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let length = head.lines().find_map(|line| {
@@ -45,7 +52,7 @@ pub async fn raw(base: &str, bytes: &[u8]) -> RawAnswer {
     });
     while answer.len() < end + length.unwrap_or(0) && more(&mut stream, &mut answer).await {}
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    RawAnswer { status, head, body: String::from_utf8_lossy(&answer[end..]).into_owned() }
+    Some(RawAnswer { status, head, body: String::from_utf8_lossy(&answer[end..]).into_owned() })
 }
 
 /// Reads a piece; false at the end.

@@ -44,6 +44,7 @@ impl Request {
 enum Step {
     Send(Vec<u8>),
     Wait(Duration),
+    Gate(Arc<tokio::sync::Semaphore>),
     UntilClosed,
     Close,
     Reset,
@@ -77,6 +78,12 @@ impl Script {
     /// Waits. For pacing what is sent, never for synchronisation.
     pub fn wait(mut self, pause: Duration) -> Self {
         self.0.push(Step::Wait(pause));
+        self
+    }
+
+    /// Waits until the test adds a permit to `gate`.
+    pub fn until(mut self, gate: &Arc<tokio::sync::Semaphore>) -> Self {
+        self.0.push(Step::Gate(Arc::clone(gate)));
         self
     }
 
@@ -133,6 +140,15 @@ impl Upstream {
     /// Answers every request with the same script.
     pub async fn always(script: Script) -> Self {
         Self::start(move |_| script.clone()).await
+    }
+
+    /// Answers with the script at the place that the request's model names: `0`, `1`, ...
+    pub async fn of(scripts: Vec<Script>) -> Self {
+        Self::start(move |request| {
+            let model = request.json()["model"].as_str().expect("a model").to_owned();
+            scripts[model.parse::<usize>().expect("a number for a model")].clone()
+        })
+        .await
     }
 
     /// `base_url` for a provider row.
@@ -234,6 +250,7 @@ async fn play(stream: &mut TcpStream, script: Script) -> bool {
                 }
             }
             Step::Wait(pause) => tokio::time::sleep(pause).await,
+            Step::Gate(gate) => gate.acquire().await.expect("never closed").forget(),
             Step::UntilClosed => {
                 let mut waste = [0; 1024];
                 while stream.read(&mut waste).await.is_ok_and(|read| read > 0) {}
@@ -310,4 +327,29 @@ pub fn chunk(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// One `chat.completion.chunk` as an event; `delta` and `finish` are JSON.
+pub fn event(delta: &str, finish: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n"
+    )
+}
+
+/// An event with text.
+pub fn text_event(text: &str) -> String {
+    event(&json!({"role": "assistant", "content": text}).to_string(), "null")
+}
+
+/// The usage event of [`completion`]'s numbers.
+pub const USAGE_EVENT: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":3,\"total_tokens\":12}}\n\n";
+
+/// What a good stream ends with: finish reason, usage, end marker.
+pub fn ending() -> String {
+    format!("{}{USAGE_EVENT}data: [DONE]\n\n", event("{}", "\"stop\""))
+}
+
+/// A whole good stream that says `text`.
+pub fn streamed(text: &str) -> Script {
+    Script::new().send(stream_head()).send(chunk(text_event(text) + &ending())).send(chunk(""))
 }
