@@ -12,6 +12,7 @@ use super::call_meter::CallMeter;
 use super::front::Front;
 use super::readiness::Stage;
 use super::reply::{Builder, error_body, error_with_metadata};
+use super::unread::holding;
 use super::{door, stream};
 use crate::chat::request;
 use crate::dispatch::{Dispatch, Order, Step};
@@ -42,7 +43,7 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
         Ok(dispatch) => answer(dispatch, meter, context, &front).await,
         Err(error) => {
             meter.failed(&error);
-            refuse(&error, &context)
+            holding(refuse(&error, &context), payload)
         }
     }
 }

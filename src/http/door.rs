@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, UPGRADE,
+};
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -91,6 +93,11 @@ pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<(), Error> {
     {
         let message = "Compressed bodies are not taken: send the body without `Content-Encoding`.";
         return Err(Error::UnsupportedMediaType(message.to_owned()));
+    }
+    // The server reads such a body to the end of the connection, whatever length it has.
+    if text(headers, UPGRADE.as_str()).is_some_and(|to| to.eq_ignore_ascii_case("websocket")) {
+        let message = "There is no WebSocket here: send the request without `Upgrade`.";
+        return Err(Error::invalid_code(message, Some("upgrade"), "invalid_header"));
     }
     let announced = text(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|announced| announced > limit) {

@@ -11,3 +11,4 @@ pub mod readiness;
 pub mod reply;
 pub mod routes;
 mod stream;
+mod unread;

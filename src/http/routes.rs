@@ -1,8 +1,9 @@
 //! The public routes, in one table; what is not in it is a 404 or a 405 in the contract's shape.
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::unread::holding;
 use super::{chat, door, models, reply};
 use crate::error::Error;
 
@@ -16,21 +17,21 @@ pub fn public(config: &mut ServiceConfig) {
 }
 
 /// 405 where only POST is.
-pub async fn post_only(request: HttpRequest) -> HttpResponse {
-    refuse(&request, &Error::MethodNotAllowed { allow: "POST" })
+pub async fn post_only(request: HttpRequest, body: Payload) -> HttpResponse {
+    refuse(&request, body, &Error::MethodNotAllowed { allow: "POST" })
 }
 
 /// 405 where only GET is.
-pub async fn get_only(request: HttpRequest) -> HttpResponse {
-    refuse(&request, &Error::MethodNotAllowed { allow: "GET" })
+pub async fn get_only(request: HttpRequest, body: Payload) -> HttpResponse {
+    refuse(&request, body, &Error::MethodNotAllowed { allow: "GET" })
 }
 
 /// 404 for a path that is not there.
-pub async fn not_found(request: HttpRequest) -> HttpResponse {
+pub async fn not_found(request: HttpRequest, body: Payload) -> HttpResponse {
     let message = "There is nothing at this path. The API is under /v1, e.g. POST /v1/chat/completions.";
-    refuse(&request, &Error::NotFound(message.to_owned()))
+    refuse(&request, body, &Error::NotFound(message.to_owned()))
 }
 
-fn refuse(request: &HttpRequest, error: &Error) -> HttpResponse {
-    reply::error_response(error, Some(&door::request_id(request.headers())))
+fn refuse(request: &HttpRequest, body: Payload, error: &Error) -> HttpResponse {
+    holding(reply::error_response(error, Some(&door::request_id(request.headers()))), body)
 }

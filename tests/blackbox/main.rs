@@ -14,6 +14,7 @@ mod chat;
 mod config_files;
 mod demo;
 mod disconnect;
+mod framing;
 mod headers;
 mod key_limits;
 mod keys;
