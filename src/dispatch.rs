@@ -5,12 +5,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Addr;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::actors::messages::{Assign, Assigned, Execute};
 use crate::actors::provider::Provider;
@@ -144,10 +143,11 @@ impl Dispatch {
         self.content_sent
     }
 
-    /// The next thing for the client, or [`Step::Silence`] after `patience`; `None` after the end.
+    /// The next thing for the client, or [`Step::Silence`] when there is none until `patience_ends`, whatever
+    /// went on upstream meanwhile; `None` after the end.
     ///
     /// Not cancel-safe while a target is being asked: whoever drops this future drops the call.
-    pub async fn next(&mut self, patience: Duration) -> Option<Step> {
+    pub async fn next(&mut self, patience_ends: Instant) -> Option<Step> {
         while !self.ended {
             let Some(running) = self.running.as_mut() else {
                 match self.execute().await {
@@ -155,7 +155,9 @@ impl Dispatch {
                     Err(error) => return Some(self.end(Step::Failed(error))),
                 }
             };
-            let Ok(event) = timeout(patience, running.recv()).await else { return Some(Step::Silence) };
+            let Ok(event) = timeout_at(patience_ends, running.recv()).await else {
+                return Some(Step::Silence);
+            };
             match event {
                 Some(ReplyEvent::Whole(body)) => return Some(self.end(Step::Whole(body))),
                 Some(ReplyEvent::End) => return Some(self.end(Step::End)),
@@ -262,7 +264,11 @@ impl Dispatch {
                 events,
             };
             self.sent_upstream.get_or_insert_with(std::time::Instant::now);
-            match address.send(Execute(attempt)).await {
+            let Ok(verdict) = timeout_at(self.order.deadline, address.send(Execute(attempt))).await else {
+                let message = "The gateway could not ask a provider in time; try again.".to_owned();
+                return Err(self.last.take().unwrap_or(Error::Timeout(message)));
+            };
+            match verdict {
                 Ok(Ok(())) => {
                     self.attempts += 1;
                     self.dropped = encoded.dropped;

@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use tokio::time::Instant;
 
 use super::call_meter::CallMeter;
 use super::front::Front;
@@ -26,6 +27,9 @@ use crate::upstream::{Call, CallFacts};
 pub const ROUTE: &str = "/v1/chat/completions";
 /// Tokens that the answer is expected to take when nobody says, for the caller's token quota.
 const COMPLETION_ESTIMATE: u64 = 256;
+
+/// What does not stream has no head to hold back: it waits for as long as the call may take, which others bound.
+const LONG: Duration = Duration::from_secs(3_600);
 
 /// What is known of a request before it is dispatched.
 struct Context {
@@ -119,10 +123,11 @@ async fn answer(
 ) -> HttpResponse {
     let limits = front.limits;
     let mut cut = front.cut.clone();
+    let grace_ends = Instant::now() + limits.first_event_grace;
     loop {
         let step = tokio::select! {
             biased;
-            step = dispatch.next(limits.first_event_grace) => step,
+            step = dispatch.next(if dispatch.streams() { grace_ends } else { Instant::now() + LONG }) => step,
             _ = cut.wait_for(|cut| *cut) => Some(Step::Failed(stream::shutting_down())),
         };
         meter.sent_upstream(dispatch.sent_upstream(), dispatch.attempts());

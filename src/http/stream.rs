@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::call_meter::CallMeter;
 use super::reply::error_body;
@@ -61,7 +62,7 @@ impl Live {
         }
         let step = tokio::select! {
             biased;
-            step = self.dispatch.next(self.ping_interval) => step,
+            step = self.dispatch.next(Instant::now() + self.ping_interval) => step,
             _ = self.cut.wait_for(|cut| *cut) => Some(Step::Failed(shutting_down())),
         };
         match step {

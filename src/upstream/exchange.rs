@@ -16,6 +16,7 @@ use super::drain;
 use super::failure::{self, SendFailure};
 use super::link::Link;
 use super::meter::Meter;
+use crate::chat::Usage;
 use crate::error::Error;
 use crate::policy::route::Target;
 use crate::policy::tokens;
@@ -258,16 +259,21 @@ async fn pump(
         let elapsed_ms = meter.elapsed_ms();
         let mut out = Vec::new();
         let decoder = meter.decoder().ok_or(Error::Internal)?;
-        let readable = |wrong: openai::StreamError| wrong.into_error(&provider.id);
+        let mut refused = false;
+        let mut readable = |wrong: openai::StreamError| {
+            refused = matches!(wrong, openai::StreamError::Fault(_));
+            wrong.into_error(&provider.id)
+        };
         let fed: Result<Fed, Error> = match piece {
             Ok(Some(bytes)) => {
-                decoder.feed(&bytes, &attempt.envelope, elapsed_ms, &mut out).map_err(readable)
+                decoder.feed(&bytes, &attempt.envelope, elapsed_ms, &mut out).map_err(&mut readable)
             }
-            Ok(None) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(readable),
+            Ok(None) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(&mut readable),
             // A connection that breaks after the last finish reason has done its work.
             Err(error) => decoder.end_of_input(&attempt.envelope, elapsed_ms, &mut out).map_err(|_| error),
         };
-        let content = fed.as_ref().is_ok_and(|fed| fed.content);
+        // Also when what followed it in the same read went wrong: how bytes are cut must not matter.
+        let content = decoder.has_content();
         if content {
             meter.first_content();
             patience = provider.timeouts.idle;
@@ -280,6 +286,9 @@ async fn pump(
             return finish(attempt, meter).await;
         }
     }
+        } else if refused {
+            // The upstream says itself that it did not answer: nothing to charge, nothing to estimate.
+            meter.reported(Usage::default());
 }
 
 /// What goes last: usage where asked for, the end marker.
@@ -294,7 +303,7 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
             (metered.usage, metered.object)
         }
         // Nobody waits for the count: Billing makes it.
-        None if !attempt.call.include_usage => (crate::chat::Usage::default(), serde_json::Map::new()),
+        None if !attempt.call.include_usage => (Usage::default(), serde_json::Map::new()),
         None => {
             let usage = count(meter).await?;
             (usage, openai::estimated_usage(&usage))
@@ -312,7 +321,7 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
 }
 
 /// Counts what the upstream did not, away from the cell's thread.
-async fn count(meter: &mut Meter) -> Result<crate::chat::Usage, Error> {
+async fn count(meter: &mut Meter) -> Result<Usage, Error> {
     let unmetered = meter.unmetered();
     let usage = tokio::task::spawn_blocking(move || tokens::estimate(&unmetered))
         .await

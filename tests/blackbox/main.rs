@@ -26,6 +26,7 @@ mod models;
 mod recorded;
 mod requests;
 mod sse_forms;
+mod streaming;
 mod structure;
 mod support;
 mod usage;

@@ -115,6 +115,11 @@ impl Decoder {
         (&self.choices.delivered, self.choices.delivered_len)
     }
 
+    /// True once there was something of the answer itself.
+    pub fn has_content(&self) -> bool {
+        self.content_seen
+    }
+
     /// Takes bytes as they come and appends the client's events to `out`.
     ///
     /// # Errors
