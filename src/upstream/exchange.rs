@@ -112,7 +112,6 @@ pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
         Ok(response) => {
             meter.completed();
             drop(meter);
-            link.mark_used();
             if let Some(response) = response {
                 drain::tail(response).await;
             }
@@ -168,11 +167,12 @@ async fn send(link: &Link, attempt: &Attempt) -> Result<ClientResponse, SendFail
         maybe_stale: false,
     };
     let first = timeout(limit, link.send(attempt.call.stream, attempt.body.clone())).await.map_err(late)?;
-    let failed = match first {
+    let failed = match first.result {
         Ok(response) => return Ok(response),
         Err(error) => failure::of_send(&error, &provider.id),
     };
-    if !(failed.maybe_stale && link.was_used()) {
+    // A new connection that breaks was not stale: the upstream may have read the request, and charge for it.
+    if !(failed.maybe_stale && first.pooled) {
         return Err(failed);
     }
     tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
@@ -189,11 +189,19 @@ async fn refused(link: &Link, response: &mut ClientResponse, status: u16) -> Err
     Fault { retry_after, ..fault }.into_error(&provider.id)
 }
 
-/// `retry-after-ms` or `Retry-After` in seconds; dates are not worth the trouble.
+/// `retry-after-ms`, else `Retry-After` in seconds or as a date.
 fn retry_after(response: &ClientResponse) -> Option<Duration> {
-    let number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number(RETRY_AFTER.as_str()))?;
-    Duration::try_from_secs_f64(seconds).ok()
+    let text = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let seconds =
+        |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let precise = text("retry-after-ms").and_then(seconds).map(|thousandfold| thousandfold / 1000);
+    precise.or_else(|| text(RETRY_AFTER.as_str()).and_then(|given| seconds(given).or_else(|| until(given))))
+}
+
+/// Time until an HTTP date; `None` when it is past, or no date.
+fn until(date: &str) -> Option<Duration> {
+    let at = time::OffsetDateTime::parse(date, &time::format_description::well_known::Rfc2822).ok()?;
+    (std::time::SystemTime::from(at)).duration_since(std::time::SystemTime::now()).ok()
 }
 
 /// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.

@@ -3,17 +3,19 @@
 //! The client's defaults are not a gateway's: no limit of 100 connections (admission is ours), no redirects
 //! (they would carry the credential away), no decompression, no five-second timeout, TCP_NODELAY on.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
+use awc::error::SendRequestError;
 use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
 };
 use awc::http::{Uri, Version};
-use awc::{Client, Connector, FrozenClientRequest, SendClientRequest};
+use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
 
 use crate::config::{AuthStyle, Provider};
@@ -23,6 +25,19 @@ const POOL_IDLE: Duration = Duration::from_secs(30);
 /// How long a connection is used at all, so that DNS changes are followed.
 const POOL_LIFETIME: Duration = Duration::from_secs(600);
 
+tokio::task_local! {
+    /// Set once a connection was made for the request that is being sent.
+    static CONNECTED: Rc<Cell<bool>>;
+}
+
+/// How sending over the pool went.
+pub struct Sent {
+    /// The response head, or why there is none.
+    pub result: Result<ClientResponse, SendRequestError>,
+    /// The connection was one of the pool: it may have been closed meanwhile.
+    pub pooled: bool,
+}
+
 /// A provider's client on this cell.
 pub struct Link {
     /// The row.
@@ -31,7 +46,6 @@ pub struct Link {
     stream: FrozenClientRequest,
     /// Without a pool: for the one retry after a pooled connection turned out to be closed.
     fresh: FrozenClientRequest,
-    used: std::cell::Cell<bool>,
 }
 
 /// The row cannot be turned into requests; said at start.
@@ -60,28 +74,21 @@ impl Link {
             stream: head(&pooled, &url, &provider, true)?,
             fresh: head(&single, &url, &provider, true)?,
             provider,
-            used: std::cell::Cell::new(false),
         }))
     }
 
-    /// Sends a body over a pooled connection.
-    pub fn send(&self, stream: bool, body: Bytes) -> SendClientRequest {
-        if stream { self.stream.send_body(body) } else { self.whole.send_body(body) }
+    /// Sends a body over a connection of the pool, or a new one when none is idle.
+    pub async fn send(&self, stream: bool, body: Bytes) -> Sent {
+        let connected = Rc::new(Cell::new(false));
+        let request = if stream { &self.stream } else { &self.whole };
+        // The pool connects within the request that asks for it: what this scope sees is its own connection.
+        let result = CONNECTED.scope(Rc::clone(&connected), request.send_body(body)).await;
+        Sent { result, pooled: !connected.get() }
     }
 
     /// Sends a body over a connection of its own.
     pub fn send_fresh(&self, body: Bytes) -> SendClientRequest {
         self.fresh.send_body(body)
-    }
-
-    /// True once an exchange went to its end: only then can a pooled connection be stale.
-    pub fn was_used(&self) -> bool {
-        self.used.get()
-    }
-
-    /// Notes that an exchange went to its end.
-    pub fn mark_used(&self) {
-        self.used.set(true);
     }
 }
 
@@ -103,6 +110,8 @@ pub fn tls_config() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
 fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) -> Client {
     let tcp = TcpConnector::default().service();
     let connect = fn_service(move |info: ConnectInfo<Uri>| {
+        // Out of scope for a connection of its own, whose age nobody asks.
+        let _ = CONNECTED.try_with(|connected| connected.set(true));
         let connecting = tcp.call(info);
         async move {
             let connection: Connection<Uri, actix_rt::net::TcpStream> = connecting.await?;
