@@ -213,9 +213,10 @@ impl Dispatch {
         self.held.clear();
         let Failure { error, status, latency_ms } = failure;
         let class = error.class();
+        // Not the text of the error: it may hold the upstream's words, and those the prompt or a credential.
         tracing::warn!(
             request_id = %self.order.call.request_id, provider = %self.envelope.used_provider, status,
-            error = class.label, message = %error, attempt = self.attempts, "attempt failed"
+            error = class.label, latency_ms, attempt = self.attempts, "attempt failed"
         );
         self.envelope.earlier.push(AttemptNote {
             provider: self.envelope.used_provider.clone(),

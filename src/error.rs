@@ -148,6 +148,27 @@ impl Error {
         Self::Upstream { message: message.into(), code }
     }
 
+    /// The same with `secret` masked wherever an upstream may have repeated it.
+    pub fn without(mut self, secret: &str) -> Self {
+        let mask = |text: &mut String| {
+            if text.contains(secret) {
+                *text = text.replace(secret, "[redacted]");
+            }
+        };
+        match &mut self {
+            Self::UpstreamRejected { message, param, code, .. } => {
+                mask(message);
+                param.iter_mut().chain(code).for_each(mask);
+            }
+            Self::UpstreamRateLimited { message, .. }
+            | Self::Upstream { message, .. }
+            | Self::UpstreamAuth(message)
+            | Self::Timeout(message) => mask(message),
+            _ => {}
+        }
+        self
+    }
+
     /// The table.
     #[rustfmt::skip]
     pub fn class(&self) -> Class {

@@ -119,6 +119,7 @@ pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
         Err(Stop::Cancelled) => drop(meter),
         Err(Stop::Failed { error, reached }) => {
             meter.failed(&error, reached);
+            let error = link.mask(error);
             let failure = Failure { error, status: meter.status(), latency_ms: meter.elapsed_ms() };
             drop(meter);
             // A receiver that is gone does not need to know.
@@ -285,6 +286,9 @@ async fn pump(
         if content {
             meter.first_content();
             patience = provider.timeouts.idle;
+        } else if refused {
+            // The upstream says itself that it did not answer: nothing to charge, nothing to estimate.
+            meter.reported(Usage::default());
         }
         if !out.is_empty() {
             let chunk = ReplyEvent::Chunk { bytes: Bytes::from(out), content };
@@ -294,9 +298,6 @@ async fn pump(
             return finish(attempt, meter).await;
         }
     }
-        } else if refused {
-            // The upstream says itself that it did not answer: nothing to charge, nothing to estimate.
-            meter.reported(Usage::default());
 }
 
 /// What goes last: usage where asked for, the end marker.

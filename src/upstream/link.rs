@@ -18,12 +18,16 @@ use awc::http::{Uri, Version};
 use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
 
-use crate::config::{AuthStyle, Provider};
+use crate::config::{AuthStyle, Provider, Secret};
+use crate::error::Error;
 
 /// How long an idle upstream connection is kept: below what common servers and balancers allow.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 /// How long a connection is used at all, so that DNS changes are followed.
 const POOL_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Shorter header values are versions and the like, and would mangle texts if they were masked.
+const SECRET_LENGTH_MIN: usize = 8;
 
 tokio::task_local! {
     /// Set once a connection was made for the request that is being sent.
@@ -84,6 +88,13 @@ impl Link {
         // The pool connects within the request that asks for it: what this scope sees is its own connection.
         let result = CONNECTED.scope(Rc::clone(&connected), request.send_body(body)).await;
         Sent { result, pooled: !connected.get() }
+    }
+
+    /// An error without this account's credentials: upstreams quote what they refuse.
+    pub fn mask(&self, error: Error) -> Error {
+        let secrets = self.provider.api_key.iter().chain(self.provider.headers.values());
+        let long = secrets.map(Secret::expose).filter(|secret| secret.len() >= SECRET_LENGTH_MIN);
+        long.fold(error, Error::without)
     }
 
     /// Sends a body over a connection of its own.

@@ -30,5 +30,6 @@ mod sse_forms;
 mod streaming;
 mod structure;
 mod support;
+mod tenancy;
 mod upstream_faults;
 mod usage;
