@@ -1,14 +1,13 @@
-//! A provider actor that panics harms nobody but itself.
+//! What a cell does when one of its provider actors panics: it is replaced, and nobody else notices.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::prelude::*;
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::*;
@@ -17,15 +16,17 @@ use crate::actors::messages::{Assign, Assigned};
 use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
 use crate::actors::testing::Recorder;
-use crate::catalog::Catalog;
-use crate::config::{self, Outside};
-use crate::policy::route::{Ask, Router, Upstream};
-use crate::store::testing::{by, named, store};
-use crate::store::{KeyEntry, KeyTable, Store as _};
-use crate::upstream::{Attempt, Call, CallFacts, ReplyEvent, tls_config};
-use crate::wire::Envelope;
+use crate::config::{AuthStyle, Provider as Row, Timeouts};
+use crate::policy::quota::{KeyQuota, Limits};
+use crate::policy::route::{Ask, Router, Target, Upstream};
+use crate::receipt::Caller;
+use crate::store::{KeyEntry, KeyTable};
+use crate::upstream::{Attempt, Call, CallFacts, ReplyEvent};
+use crate::wire::{Envelope, Quirks, WireFormat};
 
-/// Makes the actor panic.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes the actor that gets it panic. Exists in this test and nowhere else.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Crash;
@@ -34,112 +35,146 @@ impl Handler<Crash> for Provider {
     type Result = ();
 
     fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
-        panic!("told to");
+        panic!("injected");
     }
 }
 
-const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
-
-/// An upstream that answers each connection once the gate is open.
-async fn upstream(gate: watch::Receiver<bool>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::task::spawn_local(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut gate = gate.clone();
-            tokio::task::spawn_local(async move {
-                let mut request = vec![0; 4096];
-                let read = stream.read(&mut request).await.unwrap_or(0);
-                let waits = request[..read].windows(6).any(|window| window == b"\"slow\"");
-                if waits {
-                    let _ = gate.wait_for(|open| *open).await;
-                }
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                    ANSWER.len()
-                );
-                let _ = stream.write_all(format!("{head}{ANSWER}").as_bytes()).await;
-                let _ = stream.shutdown().await;
-            });
-        }
-    });
-    format!("http://{address}/v1")
-}
-
-/// A supervisor over one provider `up`.
-fn supervisor(base_url: &str) -> Addr<Supervisor> {
-    let file = format!("providers: {{ up: {{ base_url: '{base_url}' }} }}");
-    let outside = Outside { env: &|_| None, file: &|_| Err(String::new()) };
-    let loaded = config::assemble(Some(("test", &file)), [], &outside).unwrap();
-    let row = Arc::clone(loaded.settings.providers.get("up").unwrap());
-    let (billing, _) = Recorder::narrow();
-    let outbox = Outbox::new(billing, Unsettled::default());
-    let known = Upstream {
-        id: Arc::clone(&row.id),
-        catalog: Arc::clone(&row.catalog),
-        credentialed: true,
-        env: Vec::new(),
+/// A row for an upstream at this port.
+fn row(port: u16) -> Arc<Row> {
+    let timeouts = Timeouts {
+        connect: PATIENCE,
+        head: PATIENCE,
+        first_event: PATIENCE,
+        idle: PATIENCE,
+        total: PATIENCE,
     };
-    let catalog = Arc::new(Catalog::default());
-    let router = Router::new(catalog, vec![known], BTreeMap::new(), None, BTreeMap::new(), false);
-    let link = Link::new(row, &tls_config().unwrap()).unwrap();
-    Supervisor::new(Arc::new(router), vec![link], outbox, || 0).start()
+    Arc::new(Row {
+        id: Arc::from("up"),
+        wire: WireFormat::Openai,
+        base_url: format!("http://127.0.0.1:{port}/v1"),
+        auth: AuthStyle::None,
+        api_key: None,
+        env: Vec::new(),
+        catalog: Arc::from("up"),
+        headers: BTreeMap::new(),
+        quirks: Quirks::default(),
+        timeouts,
+        max_in_flight: 8,
+    })
 }
 
-async fn assign(supervisor: &Addr<Supervisor>, key: &Arc<KeyEntry>) -> Assigned {
+/// A supervisor of one provider at this port.
+fn supervisor(port: u16, outbox: &Rc<Outbox>) -> Addr<Supervisor> {
+    let link = Link::new(row(port), &crate::upstream::tls_config().unwrap()).unwrap();
+    let up = Upstream { id: Arc::from("up"), catalog: Arc::from("up"), credentialed: true, env: Vec::new() };
+    let router = Router::new(Arc::default(), vec![up], BTreeMap::new(), None, BTreeMap::new(), false);
+    Supervisor::new(Arc::new(router), vec![link], Rc::clone(outbox), || 1).start()
+}
+
+/// A key that may use everything.
+async fn key() -> Arc<KeyEntry> {
+    let (_folder, store) = crate::store::testing::store().await;
+    let (_, fresh) = crate::store::Store::create_key(
+        &store,
+        crate::store::testing::named("test"),
+        crate::store::testing::by(1),
+    )
+    .await
+    .unwrap();
+    let keys = KeyTable::new();
+    keys.refresh(&store).await.unwrap();
+    keys.authenticate(fresh.expose(), 1).unwrap()
+}
+
+/// The address that the supervisor hands out now.
+async fn assigned(supervisor: &Addr<Supervisor>, key: &Arc<KeyEntry>) -> (Target, Addr<Provider>) {
     let ask = Ask { model: "up/m".to_owned(), ..Ask::default() };
-    supervisor.send(Assign { ask, key: Arc::clone(key) }).await.unwrap().unwrap()
+    let Assigned { targets, .. } =
+        supervisor.send(Assign { ask, key: Arc::clone(key) }).await.unwrap().unwrap();
+    let (target, _, address) = targets.into_iter().next().unwrap();
+    (target, address)
 }
 
-/// Hands a provider one attempt with this body.
-async fn execute(assigned: Assigned, key: &Arc<KeyEntry>, body: &'static str) -> mpsc::Receiver<ReplyEvent> {
-    let (target, _, address) = assigned.targets.into_iter().next().unwrap();
+/// Hands an attempt to a provider actor.
+async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> mpsc::Receiver<ReplyEvent> {
+    let (events, receiver) = mpsc::channel(8);
     let facts = CallFacts {
-        request_id: "req".into(),
-        caller: key.caller.clone(),
+        request_id: Arc::from("req"),
+        caller: Caller { key_id: Arc::from("key"), project: None },
         tags: Arc::from([]),
-        requested_model: "up/m".into(),
+        requested_model: Arc::from("up/m"),
         stream: false,
         include_usage: false,
         n: 1,
     };
-    let permit = key.quota.admit(1, std::time::Instant::now()).unwrap();
-    let (events, answer) = mpsc::channel(8);
-    let attempt = Attempt {
-        call: Call::new(facts, permit),
-        target,
-        number: 1,
-        body: Bytes::from_static(body.as_bytes()),
-        envelope: Box::new(Envelope::default()),
-        deadline: Instant::now() + Duration::from_secs(20),
-        events,
-    };
+    let call = Call::new(facts, quota.admit(1, std::time::Instant::now()).unwrap());
+    let body = Bytes::from_static(b"{}");
+    let (envelope, deadline) = (Box::<Envelope>::default(), Instant::now() + PATIENCE);
+    let attempt = Attempt { call, target, number: 1, body, envelope, deadline, events };
     address.send(Execute(attempt)).await.unwrap().unwrap();
-    answer
+    receiver
 }
 
-async fn answered(mut answer: mpsc::Receiver<ReplyEvent>) -> bool {
-    let event = timeout(Duration::from_secs(10), answer.recv()).await.unwrap();
-    matches!(event, Some(ReplyEvent::Whole(_)))
+/// Takes a connection and the request on it.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n{}") {
+        let mut piece = [0; 1024];
+        let read = timeout(PATIENCE, stream.read(&mut piece)).await.unwrap().unwrap();
+        assert!(read > 0);
+        request.extend_from_slice(&piece[..read]);
+    }
+    stream
+}
+
+async fn answer(stream: &mut TcpStream) {
+    let body = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).await.unwrap();
+}
+
+async fn whole(events: &mut mpsc::Receiver<ReplyEvent>) -> String {
+    match timeout(PATIENCE, events.recv()).await.unwrap() {
+        Some(ReplyEvent::Whole(body)) => String::from_utf8(body.to_vec()).unwrap(),
+        other => panic!("not an answer: {other:?}"),
+    }
 }
 
 #[actix::test]
-async fn after_a_panic_the_next_request_succeeds_and_those_in_flight_go_on() {
-    let (_folder, store) = store().await;
-    let (_, key) = store.create_key(named("k"), by(0)).await.unwrap();
-    let table = KeyTable::new();
-    table.refresh(&store).await.unwrap();
-    let key = table.authenticate(key.expose(), 0).unwrap();
-    let (open, gate) = watch::channel(false);
-    let supervisor = supervisor(&upstream(gate).await);
+async fn after_a_panic_the_next_request_succeeds_and_those_in_flight_are_untouched() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (billing, mut batches) = Recorder::narrow();
+    let outbox = Outbox::new(billing, Unsettled::default());
+    let supervisor = supervisor(listener.local_addr().unwrap().port(), &outbox);
+    let (key, quota) = (key().await, KeyQuota::new(Limits::default(), std::time::Instant::now()));
 
-    let in_flight = execute(assign(&supervisor, &key).await, &key, r#"{"model":"slow"}"#).await;
-    let (_, _, address) = assign(&supervisor, &key).await.targets.into_iter().next().unwrap();
-    assert!(address.send(Crash).await.is_err(), "the actor is gone");
-    assert!(!address.connected());
+    let (target, first) = assigned(&supervisor, &key).await;
+    let mut before = execute(target, &first, &quota).await;
+    let mut waiting = accept(&listener).await;
+    assert!(first.send(Crash).await.is_err(), "the sender is told that the actor is gone");
+    assert!(!first.connected());
 
-    let next = execute(assign(&supervisor, &key).await, &key, r#"{"model":"fast"}"#).await;
-    assert!(answered(next).await, "another actor took its place");
-    open.send_replace(true);
-    assert!(answered(in_flight).await, "its exchange did not notice");
+    let (target, second) = assigned(&supervisor, &key).await;
+    assert!(second.connected() && second != first);
+    let mut after = execute(target, &second, &quota).await;
+    answer(&mut accept(&listener).await).await;
+    assert!(whole(&mut after).await.contains("hi"));
+
+    // The exchange of the actor that is gone runs on, is answered and booked.
+    answer(&mut waiting).await;
+    assert!(whole(&mut before).await.contains("hi"));
+    let mut outcomes = Vec::new();
+    while outcomes.len() < 2 {
+        let batch = timeout(PATIENCE, batches.recv()).await.unwrap().unwrap();
+        outcomes.extend(batch.receipts.iter().map(|receipt| receipt.outcome));
+    }
+    assert_eq!(outcomes, [Outcome::Completed, Outcome::Completed]);
+    drop((before, after));
+    assert_eq!(quota.in_flight(), 0, "every permit is back");
+    // The survivor counts on: it is the same actor that is handed out from now on.
+    assert!(assigned(&supervisor, &key).await.1 == second);
 }
