@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Path};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Serialize, Serializer};
 
@@ -11,6 +11,7 @@ use super::call_meter::CallMeter;
 use super::door;
 use super::front::Front;
 use super::reply::{Builder, error_response};
+use super::unread::holding;
 use crate::catalog::{Capabilities, Capability, Offer, Price};
 use crate::error::Error;
 use crate::money::{Usd, format_units};
@@ -23,8 +24,8 @@ pub const LIST: &str = "/v1/models";
 pub const ONE: &str = "/v1/models/{id:.*}";
 
 /// GET /v1/models
-pub async fn list(request: HttpRequest, front: Data<Front>) -> HttpResponse {
-    respond(&request, &front, LIST, |seen| {
+pub async fn list(request: HttpRequest, body: Payload, front: Data<Front>) -> HttpResponse {
+    let answer = respond(&request, &front, LIST, |seen| {
         let router = seen.router;
         let names = std::iter::once("auto").chain(router.aliases().filter(|name| *name != "auto"));
         let own = names.filter(|name| seen.leads_somewhere(name)).map(Entry::alias);
@@ -33,12 +34,13 @@ pub async fn list(request: HttpRequest, front: Data<Front>) -> HttpResponse {
         let models = router.catalog().models().filter(|model| !hidden(&model.id));
         let models = models.filter_map(|model| seen.describe(&model.id, &model.offers));
         to_json(&List { object: "list", data: own.chain(models).collect() })
-    })
+    });
+    holding(answer, body)
 }
 
 /// GET /v1/models/{id}
-pub async fn one(request: HttpRequest, id: Path<String>, front: Data<Front>) -> HttpResponse {
-    respond(&request, &front, ONE, |seen| {
+pub async fn one(request: HttpRequest, body: Payload, id: Path<String>, front: Data<Front>) -> HttpResponse {
+    let answer = respond(&request, &front, ONE, |seen| {
         let router = seen.router;
         let own = *id == "auto" || router.aliases().any(|name| name == *id);
         let entry = if own {
@@ -50,7 +52,8 @@ pub async fn one(request: HttpRequest, id: Path<String>, front: Data<Front>) -> 
             }
         };
         entry.ok_or_else(|| router.not_found(&id)).and_then(|entry| to_json(&entry))
-    })
+    });
+    holding(answer, body)
 }
 
 /// Authenticates, answers, and counts.

@@ -158,6 +158,7 @@ async fn a_refused_request_whose_body_never_ends_is_not_kept() {
             format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"),
             415,
         ),
+        ("models", "GET /v1/models HTTP/1.1\r\nhost: x\r\n".to_owned(), 401),
         ("no such path", "POST /v1/nothing HTTP/1.1\r\nhost: x\r\n".to_owned(), 404),
         ("no such method", "PUT /v1/chat/completions HTTP/1.1\r\nhost: x\r\n".to_owned(), 405),
     ] {
