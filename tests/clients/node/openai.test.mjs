@@ -4,8 +4,9 @@ import { test } from "node:test";
 import OpenAI from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
+import { apiKey, baseURL, ledger, outcomes, requestId, settled } from "./gateway.mjs";
 
-const client = new OpenAI({ baseURL: process.env.GATEWAY_URL, apiKey: process.env.GATEWAY_KEY, maxRetries: 0, timeout: 20_000 });
+const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 20_000 });
 const said = (text) => [{ role: "user", content: text }];
 const weather = {
   type: "function",
@@ -39,6 +40,15 @@ test("the stream helper puts tool calls together", async () => {
   assert.ok(JSON.parse(final.choices[0].message.tool_calls[1].function.arguments).city);
 });
 
+test("a tool is called and its result used", async () => {
+  const messages = said("How is it in Rome?");
+  const first = (await client.chat.completions.create({ model: "stub/tool", messages, tools: [weather] })).choices[0];
+  assert.equal(first.finish_reason, "tool_calls");
+  const result = { role: "tool", tool_call_id: first.message.tool_calls[0].id, content: "sunny" };
+  const second = await client.chat.completions.create({ model: "stub/tool", messages: [...messages, first.message, result], tools: [weather] });
+  assert.match(second.choices[0].message.content, /sunny/);
+});
+
 test("structured output is parsed", async () => {
   const City = z.object({ name: z.string(), inhabitants: z.number() });
   const answer = await client.chat.completions.parse({ model: "stub/echo", messages: said("x"), response_format: zodResponseFormat(City, "city") });
@@ -57,31 +67,71 @@ test("errors have their class", async () => {
   }
 });
 
-test("a failure of the provider is tried again, a refused credential is not", async () => {
-  const patient = client.withOptions({ maxRetries: 4 });
-  for (let turn = 0; turn < 2; turn += 1) {
-    assert.ok((await patient.chat.completions.create({ model: "stub/flaky:every=2", messages: said("x") })).choices);
-  }
-  let calls = 0;
-  const counting = new OpenAI({ baseURL: process.env.GATEWAY_URL, apiKey: process.env.GATEWAY_KEY, maxRetries: 3, fetch: (...given) => { calls += 1; return fetch(...given); } });
-  await assert.rejects(counting.chat.completions.create({ model: "stub/error:status=401", messages: said("x") }), (error) => error.code === "upstream_auth");
-  assert.equal(calls, 1);
+test("a wrong key is an authentication error", async () => {
+  await assert.rejects(new OpenAI({ baseURL, apiKey: "lgw_wrong", maxRetries: 0 }).models.list(), (error) => error instanceof OpenAI.AuthenticationError && error.code === "invalid_api_key");
 });
 
-test("a time-out and an abort end the call", async () => {
-  const slow = { model: "stub/slow:ms=20000", messages: said("x") };
-  await assert.rejects(client.chat.completions.create(slow, { timeout: 300 }), OpenAI.APIConnectionTimeoutError);
-  const stream = await client.chat.completions.create({ model: "stub/drip:events=1000,ms=50", messages: said("x"), stream: true });
+test("a failure of the provider is tried again", async () => {
+  const headers = { "x-request-id": requestId() };
+  for (let turn = 0; turn < 2; turn += 1) {
+    assert.ok((await client.chat.completions.create({ model: "stub/flaky:every=2", messages: said("x") }, { headers, maxRetries: 4 })).choices);
+  }
+  const found = (await settled(headers["x-request-id"])).map((row) => row.outcome);
+  assert.ok(found.includes("failed") && found.filter((outcome) => outcome === "completed").length === 2);
+});
+
+test("a refused credential is not tried again", async () => {
+  const headers = { "x-request-id": requestId() };
+  await assert.rejects(client.chat.completions.create({ model: "stub/error:status=401", messages: said("x") }, { headers, maxRetries: 3 }), (error) => error.code === "upstream_auth" && error.headers.get("x-should-retry") === "false");
+  assert.equal((await settled(headers["x-request-id"])).length, 1);
+});
+
+test("retry-after is waited for", async () => {
+  const headers = { "x-request-id": requestId() };
+  const began = performance.now();
+  await assert.rejects(client.chat.completions.create({ model: "stub/error:status=429,retry_after=1", messages: said("x") }, { headers, maxRetries: 1 }), (error) => error.headers.get("retry-after-ms") === "1000");
+  // A timer of Node may fire a millisecond early.
+  assert.ok(performance.now() - began >= 990);
+  assert.equal((await ledger(headers["x-request-id"], 2)).length, 2);
+});
+
+for (const model of ["stub/slow:ms=20000", "stub/silent"]) {
+  for (const stream of [false, true]) {
+    test(`a time-out of ${stream ? "a stream" : "a call"} on ${model} is booked as cancelled`, async () => {
+      const headers = { "x-request-id": requestId() };
+      await assert.rejects(client.chat.completions.create({ model, messages: said("x"), stream }, { headers, timeout: 500 }), OpenAI.APIConnectionTimeoutError);
+      assert.deepEqual(await outcomes(headers["x-request-id"]), ["cancelled"]);
+    });
+  }
+}
+
+test("an aborted call is booked as cancelled", async () => {
+  const headers = { "x-request-id": requestId() };
+  await assert.rejects(client.chat.completions.create({ model: "stub/slow:ms=20000", messages: said("x") }, { headers, signal: AbortSignal.timeout(500) }), OpenAI.APIUserAbortError);
+  assert.deepEqual(await outcomes(headers["x-request-id"]), ["cancelled"]);
+});
+
+test("an aborted stream is booked as cancelled", async () => {
+  const headers = { "x-request-id": requestId() };
+  const stream = await client.chat.completions.create({ model: "stub/drip:events=1000,ms=50", messages: said("x"), stream: true }, { headers });
   for await (const chunk of stream) {
     assert.ok(chunk.id);
     stream.controller.abort();
   }
+  assert.deepEqual(await outcomes(headers["x-request-id"]), ["cancelled"]);
 });
 
-test("a stream that breaks raises", async () => {
-  for (const model of ["stub/truncate:after=3", "stub/error_event:after=3"]) {
+for (const [model, code] of [["stub/truncate:after=3", "stream_truncated"], ["stub/error_event:after=3", "upstream_error"]]) {
+  test(`a stream that breaks raises after what was delivered: ${model}`, async () => {
+    const headers = { "x-request-id": requestId() };
+    let chunks = 0;
     await assert.rejects(async () => {
-      for await (const chunk of await client.chat.completions.create({ model, messages: said("x"), stream: true })) assert.ok(chunk);
-    }, OpenAI.APIError);
-  }
-});
+      for await (const chunk of await client.chat.completions.create({ model, messages: said("one two three four five"), stream: true }, { headers })) {
+        assert.equal(chunk.choices[0].finish_reason, null);
+        chunks += 1;
+      }
+    }, (error) => error instanceof OpenAI.APIError && error.code === code);
+    assert.ok(chunks > 0);
+    assert.deepEqual(await outcomes(headers["x-request-id"]), ["failed"]);
+  });
+}

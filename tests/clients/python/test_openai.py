@@ -1,9 +1,11 @@
 """openai-python: what its users do."""
+import time
+
 import openai
 import pydantic
 import pytest
 
-from conftest import KEY, URL, ledger
+from conftest import KEY, URL, admin, cancelled, ledger, settled
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "The weather of a city.", "parameters": {
@@ -98,47 +100,83 @@ def test_a_wrong_key_is_an_authentication_error():
     assert caught.value.code == "invalid_api_key"
 
 
+def test_a_key_that_may_not_use_a_model_is_refused_permission():
+    key = admin("/keys", {"name": "narrow", "models": {"deny": ["stub/echo"]}})["key"]
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        openai.OpenAI(base_url=URL, api_key=key, max_retries=0).chat.completions.create(model="stub/echo", messages=said("x"))
+    assert caught.value.code == "permission_denied"
+
+
+def test_a_key_over_its_limit_is_told_when_to_come_back():
+    narrow = openai.OpenAI(base_url=URL, api_key=admin("/keys", {"name": "slow", "rpm": 1})["key"], max_retries=0)
+    narrow.chat.completions.create(model="stub/echo", messages=said("x"))
+    with pytest.raises(openai.RateLimitError) as caught:
+        narrow.chat.completions.create(model="stub/echo", messages=said("x"))
+    headers = caught.value.response.headers
+    assert caught.value.code == "rate_limit_exceeded" and 0 < int(headers["retry-after-ms"]) <= 1000 * int(headers["retry-after"])
+
+
 def test_a_failure_of_the_provider_is_tried_again(client, request_id):
     patient = client.with_options(max_retries=4)
     answers = [patient.chat.completions.create(model="stub/flaky:every=2", messages=said("x"), extra_headers={"x-request-id": request_id}) for _ in range(2)]
     assert all(answer.choices for answer in answers)
-    outcomes = [row["outcome"] for row in ledger(request_id, 3)]
+    outcomes = [row["outcome"] for row in settled(request_id, client)]
     assert outcomes.count("completed") == 2 and "failed" in outcomes
 
 
 def test_a_refused_credential_is_not_tried_again(client, request_id):
     with pytest.raises(openai.InternalServerError) as caught:
         client.with_options(max_retries=3).chat.completions.create(model="stub/error:status=401", messages=said("x"), extra_headers={"x-request-id": request_id})
-    assert caught.value.code == "upstream_auth"
-    client.chat.completions.create(model="stub/echo", messages=said("x"), extra_headers={"x-request-id": f"{request_id}-after"})
-    ledger(f"{request_id}-after")
-    assert len(ledger(request_id)) == 1
+    assert caught.value.code == "upstream_auth" and caught.value.response.headers["x-should-retry"] == "false"
+    assert len(settled(request_id, client)) == 1
 
 
-def test_retry_after_reaches_the_client(client):
+def test_retry_after_is_waited_for(client, request_id):
+    began = time.monotonic()
     with pytest.raises(openai.RateLimitError) as caught:
-        client.chat.completions.create(model="stub/error:status=429,retry_after=7", messages=said("x"))
-    assert caught.value.response.headers["retry-after"] == "7"
-    assert caught.value.response.headers["retry-after-ms"] == "7000"
+        client.with_options(max_retries=1).chat.completions.create(model="stub/error:status=429,retry_after=1", messages=said("x"), extra_headers={"x-request-id": request_id})
+    assert time.monotonic() - began >= 1 and len(ledger(request_id, 2)) == 2
+    assert caught.value.response.headers["retry-after"] == "1" and caught.value.response.headers["retry-after-ms"] == "1000"
 
 
-def test_a_client_that_gives_up_is_booked_as_cancelled(client, request_id):
+def test_a_retry_after_of_minutes_is_left_to_the_user(client, request_id):
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.with_options(max_retries=2).chat.completions.create(model="stub/error:status=429,retry_after=200", messages=said("x"), extra_headers={"x-request-id": request_id})
+    assert caught.value.response.headers["retry-after-ms"] == "200000"
+    assert len(settled(request_id, client)) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["stub/slow:ms=20000", "stub/silent"])
+def test_a_client_that_gives_up_is_booked_as_cancelled(client, request_id, model, stream):
     with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=0.5).chat.completions.create(model="stub/slow:ms=20000", messages=said("x"), extra_headers={"x-request-id": request_id})
-    assert ledger(request_id)[0]["outcome"] == "cancelled"
+        answer = client.with_options(timeout=0.5).chat.completions.create(model=model, messages=said("x"), stream=stream, extra_headers={"x-request-id": request_id})
+        list(answer)
+    assert cancelled(request_id)
 
 
 def test_a_stream_that_is_left_is_booked_as_cancelled(client, request_id):
     stream = client.chat.completions.create(model="stub/drip:events=1000,ms=50", messages=said("x"), stream=True, extra_headers={"x-request-id": request_id})
     next(iter(stream))
     stream.close()
-    assert ledger(request_id)[0]["outcome"] == "cancelled"
+    assert cancelled(request_id)
 
 
-@pytest.mark.parametrize("model", ["stub/truncate:after=3", "stub/error_event:after=3"])
-def test_a_stream_that_breaks_raises(client, model):
-    with pytest.raises(openai.APIError):
-        list(client.chat.completions.create(model=model, messages=said("x"), stream=True))
+@pytest.mark.parametrize("model,code", [("stub/truncate:after=3", "stream_truncated"), ("stub/error_event:after=3", "upstream_error")])
+def test_a_stream_that_breaks_raises_after_what_was_delivered(client, request_id, model, code):
+    got = []
+    with pytest.raises(openai.APIError) as caught:
+        for chunk in client.chat.completions.create(model=model, messages=said("one two three four five"), stream=True, extra_headers={"x-request-id": request_id}):
+            got.append(chunk)
+    assert got and caught.value.code == code and not any(chunk.choices[0].finish_reason for chunk in got)
+    assert ledger(request_id)[0]["outcome"] == "failed"
+
+
+@pytest.mark.parametrize("stream,model", [(True, "stub/truncate:after=0"), (False, "stub/truncate:after=3")])
+def test_an_answer_that_breaks_before_anything_was_delivered_has_a_status(client, stream, model):
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.chat.completions.create(model=model, messages=said("x"), stream=stream)
+    assert caught.value.status_code == 502
 
 
 def test_models_are_listed(client):
