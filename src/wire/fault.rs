@@ -11,8 +11,6 @@ pub struct Fault {
     pub status: u16,
     /// The upstream's words.
     pub message: String,
-    /// `type`, if given.
-    pub kind: Option<String>,
     /// `code`, if given.
     pub code: Option<String>,
     /// `param`, if given.
@@ -42,7 +40,7 @@ impl Fault {
                 status: if matches!(self.status, 404 | 413) { self.status } else { 400 },
                 message,
                 param: self.param,
-                code: self.code.or(self.kind),
+                code: self.code,
             },
             408 | 504 => Error::Timeout(format!("{provider} timed out (HTTP {}): {message}", self.status)),
             503 | 529 => Error::Upstream {
@@ -108,6 +106,14 @@ mod tests {
             let error = Fault { status, message: "because".into(), ..Fault::default() }.into_error("p");
             assert_eq!((error.class().status, error.code()), (expected, code), "{status}");
             assert!(error.to_string().contains("because"));
+        }
+    }
+
+    #[test]
+    fn a_code_is_the_upstreams_own_or_none() {
+        for code in [None, Some("bad_schema".to_owned())] {
+            let fault = Fault { status: 400, message: "m".into(), code: code.clone(), ..Fault::default() };
+            assert_eq!(fault.into_error("p").code(), code.as_deref());
         }
     }
 

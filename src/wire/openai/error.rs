@@ -62,7 +62,6 @@ pub fn from_value(status: u16, value: &Value) -> Fault {
     Fault {
         status: if status == 200 || status == 0 { named.unwrap_or(0) } else { status },
         message,
-        kind: word(inner, "type"),
         code,
         param: word(inner, "param"),
         retry_after: None,
