@@ -76,7 +76,7 @@ const SQLITE_ONLY: &str =
 #[rustfmt::skip]
 const GENERAL_KEYS: [Key; 24] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
-    key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store and the spend journal."),
+    key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
     key("database", Kind::NotYet(SQLITE_ONLY), None, "Reserved for a later version."),
     key("redis", Kind::NotYet(LIMITS_IN_PROCESS), None, "Reserved for a later version."),

@@ -17,7 +17,7 @@ pub struct Settings {
     pub ops_listen: String,
     /// The admin key, if one was given; else one is made and written to `data_dir/admin.key`.
     pub admin_key: Option<Secret>,
-    /// Embedded store and spend journal.
+    /// Folder of the embedded store.
     pub data_dir: PathBuf,
     /// Refuse instead of dropping parameters that a target cannot take.
     pub strict: bool,

@@ -4,8 +4,7 @@
 //! lock; a few readers beside it, which WAL mode lets run meanwhile. Another process (the command line) may have
 //! the file open too: writes begin with the write lock and wait for it.
 //!
-//! With `synchronous = NORMAL` a killed process loses nothing, a power cut the last commits; the spend journal
-//! is there to settle those again.
+//! With `synchronous = NORMAL` a killed process loses nothing that was committed, a power cut the last commits.
 
 mod keys;
 mod ledger;
