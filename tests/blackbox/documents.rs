@@ -125,7 +125,9 @@ fn errors() -> Vec<Error> {
             | Error::Timeout(_)
             | Error::Internal => {}
             // The row of 400 stands for the first; the second has the words of the provider.
-            Error::InvalidRequest { .. } | Error::UpstreamRejected { .. } => unreachable!(),
+            Error::InvalidRequest { .. } | Error::UpstreamRejected { .. } => {
+                panic!("these carry codes of others")
+            }
         }
     }
     all
