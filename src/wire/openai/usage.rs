@@ -16,13 +16,17 @@ pub struct Metered {
     pub object: Map<String, Value>,
 }
 
+/// Tokens beyond which a count is not believed: far above any real one, and no sum of a few can overflow.
+const COUNT_MAX: u64 = 9_000_000_000_000_000;
+
 /// A whole, non-negative number, also when written as `12.0`.
 fn count(value: Option<&Value>) -> Option<u64> {
     let value = value?;
-    value.as_u64().or_else(|| {
+    let whole = value.as_u64().or_else(|| {
         let float = value.as_f64()?;
         (float >= 0.0 && float.fract() == 0.0 && float < 9e15).then_some(float as u64)
-    })
+    });
+    whole.filter(|count| *count <= COUNT_MAX)
 }
 
 /// Reads a usage object. `None` when it is missing, null, negative or contradicts itself: then the caller
@@ -178,6 +182,7 @@ mod tests {
         for text in [
             r#"{"prompt_tokens":-3,"completion_tokens":4}"#,
             r#"{"prompt_tokens":3}"#,
+            r#"{"prompt_tokens":18446744073709551615,"completion_tokens":4,"total_tokens":5}"#,
             r#"{"prompt_tokens":3,"completion_tokens":"4"}"#,
             r#"{"prompt_tokens":3,"completion_tokens":40,"total_tokens":5}"#,
         ] {
