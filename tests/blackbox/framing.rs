@@ -166,3 +166,81 @@ async fn a_refused_request_whose_body_never_ends_is_not_kept() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn nothing_behind_an_ambiguous_request_is_taken_for_another_one() {
+    let upstream = answering().await;
+    let gateway = Gateway::before(&upstream).await;
+    let key = gateway.client().await.key;
+    let line = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n";
+    let common = format!("authorization: Bearer {key}\r\ncontent-type: application/json\r\n");
+    let length = BODY.len();
+    let hidden = format!("{line}{common}content-length: {length}\r\n\r\n{BODY}");
+    let chunked = format!("{length:x}\r\n{BODY}\r\n0\r\n\r\n");
+    let old = line.replace("1.1", "1.0");
+    for (name, request) in [
+        (
+            "length first",
+            format!("{line}{common}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"),
+        ),
+        (
+            "chunked first",
+            format!(
+                "{line}{common}transfer-encoding: chunked\r\ncontent-length: {length}\r\n\r\n{chunked}{hidden}"
+            ),
+        ),
+        (
+            "two lengths",
+            format!("{line}{common}content-length: 0\r\ncontent-length: {length}\r\n\r\n{BODY}{hidden}"),
+        ),
+        ("an unknown coding", format!("{line}{common}transfer-encoding: x\r\n\r\n{chunked}{hidden}")),
+        (
+            "chunked before its time",
+            format!("{old}{common}transfer-encoding: chunked\r\n\r\n{chunked}{hidden}"),
+        ),
+        ("a folded length", format!("{line}{common}content-length:\r\n {length}\r\n\r\n{BODY}{hidden}")),
+        (
+            "bare line feeds",
+            format!(
+                "{line}{common}x-a: b\ntransfer-encoding: chunked\r\ncontent-length: {length}\r\n\r\n{BODY}{hidden}"
+            ),
+        ),
+        (
+            "no end of a chunk",
+            format!("{line}{common}transfer-encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n{hidden}"),
+        ),
+        ("a negative chunk", format!("{line}{common}transfer-encoding: chunked\r\n\r\n-1\r\n{hidden}")),
+    ] {
+        let said = until_closed(begun(&gateway.url, &request).await).await;
+        assert!(!said.contains("HTTP/1.1 200") && !said.contains("HTTP/1.0 200"), "{name}: {said}");
+        assert_eq!(said.matches("HTTP/1.").count().max(1), 1, "{name}: {said}");
+    }
+    assert_eq!(upstream.requests().len(), 0);
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_has_the_same_time_as_one_that_does_not_come() {
+    let upstream = answering().await;
+    let gateway =
+        Setup::with_upstream(&upstream).variable("LLM_GATEWAY__SERVER__BODY_TIMEOUT", "300ms").start().await;
+    let client = gateway.client().await;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n",
+        client.key
+    );
+    let (mut reader, mut writer) = begun(&gateway.url, &head).await.into_split();
+    // A byte well within the limit, again and again: it is the whole body that has the limit.
+    let dripping = tokio::spawn(async move {
+        while writer.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, reader.read_to_end(&mut answer)).await.expect("closed in time");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"request_timeout\""), "{answer}");
+    dripping.await.unwrap();
+    assert_eq!(upstream.connections(), 0);
+    gateway.idle().await;
+}
