@@ -73,7 +73,8 @@ async fn dispatch(
     }
     let tags = door::tags(headers, &key.tags)?;
     let deadline = door::deadline(headers, front.limits.request_timeout)?;
-    let ask = ask_of(&parsed, headers);
+    let ask = ask_of(&parsed, headers)?;
+    let strict = door::flag(headers, "x-gateway-strict")? || front.limits.strict;
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let permit = key.quota.admit(estimate, std::time::Instant::now());
     context.quota = quota_headers(&key);
@@ -90,7 +91,6 @@ async fn dispatch(
         },
         permit,
     );
-    let strict = front.limits.strict || door::flag(headers, "x-gateway-strict");
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
     Dispatch::assign(&front.supervisor, key, ask, move || {
@@ -100,18 +100,18 @@ async fn dispatch(
 }
 
 /// What routing is asked, headers included.
-fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap) -> Ask {
-    let order = door::text(headers, "x-gateway-provider-order").unwrap_or("");
-    Ask {
+fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap) -> Result<Ask, Error> {
+    let order = door::ours(headers, "x-gateway-provider-order")?.unwrap_or("");
+    Ok(Ask {
         provider_order: order
             .split(',')
             .map(str::trim)
             .filter(|id| !id.is_empty())
             .map(str::to_owned)
             .collect(),
-        no_fallback: door::flag(headers, "x-gateway-no-fallback"),
+        no_fallback: door::flag(headers, "x-gateway-no-fallback")?,
         ..Ask::of(parsed)
-    }
+    })
 }
 
 /// Waits for the commit point and answers.

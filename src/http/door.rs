@@ -50,9 +50,38 @@ pub fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
 }
 
-/// True for a header set to `true` or `1`.
-pub fn flag(headers: &HeaderMap, name: &str) -> bool {
-    text(headers, name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
+/// 400 for a header of ours that cannot be understood.
+fn wrong_header(name: &str, why: &str) -> Error {
+    Error::invalid_code(format!("{name}: {why}."), Some(name), "invalid_header")
+}
+
+/// A header of ours; an empty one is not given. One that is no text or given twice is refused: who sent it
+/// relies on it, and would never learn that it did nothing.
+///
+/// # Errors
+/// 400 naming the header.
+pub fn ours<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Error> {
+    let mut given = headers.get_all(name);
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(wrong_header(name, "send it once"));
+    }
+    let text = value.to_str().map_err(|_| wrong_header(name, "use printable ASCII"))?.trim();
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// True for a header of ours set to `true` or `1`.
+///
+/// # Errors
+/// 400 when it is neither that nor `false` or `0`.
+pub fn flag(headers: &HeaderMap, name: &str) -> Result<bool, Error> {
+    match ours(headers, name)? {
+        Some(yes) if yes.eq_ignore_ascii_case("true") || yes == "1" => Ok(true),
+        Some(no) if !no.eq_ignore_ascii_case("false") && no != "0" => {
+            Err(wrong_header(name, "write true or false"))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The caller's key: `Authorization: Bearer` first, then `x-api-key`.
@@ -147,12 +176,10 @@ pub async fn read_body(payload: &mut Payload, limit: u64, patience: Duration) ->
 /// # Errors
 /// 400 when there are too many, or one is not `name=value`.
 pub fn tags(headers: &HeaderMap, of_key: &Tags) -> Result<Tags, Error> {
-    let Some(given) = text(headers, "x-gateway-tags").filter(|given| !given.is_empty()) else {
+    let Some(given) = ours(headers, "x-gateway-tags")? else {
         return Ok(Arc::clone(of_key));
     };
-    let wrong = |why: &str| {
-        Error::invalid_code(format!("x-gateway-tags: {why}."), Some("x-gateway-tags"), "invalid_header")
-    };
+    let wrong = |why: &str| wrong_header("x-gateway-tags", why);
     let mut tags = Vec::new();
     for pair in given.split(',') {
         let (name, value) =
@@ -180,13 +207,12 @@ pub fn tags(headers: &HeaderMap, of_key: &Tags) -> Result<Tags, Error> {
 /// # Errors
 /// 400 when it is not a number from 1.
 pub fn deadline(headers: &HeaderMap, most: Duration) -> Result<Instant, Error> {
-    let wanted = match text(headers, "x-gateway-timeout-ms") {
+    let name = "x-gateway-timeout-ms";
+    let wanted = match ours(headers, name)? {
         None => most,
         Some(given) => {
-            let ms = given.parse::<u64>().ok().filter(|ms| *ms > 0).ok_or_else(|| {
-                let message = "x-gateway-timeout-ms: write a number of milliseconds from 1.";
-                Error::invalid_code(message, Some("x-gateway-timeout-ms"), "invalid_header")
-            })?;
+            let ms = given.parse::<u64>().ok().filter(|ms| *ms > 0);
+            let ms = ms.ok_or_else(|| wrong_header(name, "write a number of milliseconds from 1"))?;
             Duration::from_millis(ms).min(most)
         }
     };

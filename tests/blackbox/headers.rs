@@ -133,3 +133,88 @@ async fn unknown_paths_and_wrong_methods_are_told_in_the_same_shape() {
     assert_eq!((answer.status, answer.header("allow")), (405, "POST"));
     assert!(answer.json()["error"]["message"].is_string());
 }
+
+#[tokio::test]
+async fn a_header_of_ours_that_cannot_be_understood_is_refused_by_its_name() {
+    let (upstream, gateway) = open().await;
+    let client = gateway.client().await;
+    let body = question("up/m", json!({}));
+    for (name, values) in [
+        ("x-gateway-strict", vec!["maybe"]),
+        ("x-gateway-strict", vec!["true", "false"]),
+        ("x-gateway-no-fallback", vec!["yes please"]),
+        ("x-gateway-timeout-ms", vec!["1s"]),
+        ("x-gateway-timeout-ms", vec!["100\u{e9}"]),
+        ("x-gateway-timeout-ms", vec!["1000", "2000"]),
+        ("x-gateway-tags", vec!["team=\u{e9}quipe"]),
+        ("x-gateway-tags", vec!["team=a", "team=b"]),
+        ("x-gateway-provider-order", vec!["up\u{e9}"]),
+    ] {
+        let mut request = client.request(&body);
+        for value in &values {
+            request =
+                request.header(name, reqwest::header::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let answer = Answer::of(request).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str(), answer.param().as_str()),
+            (400, "invalid_header", name),
+            "{values:?}: {}",
+            answer.text()
+        );
+    }
+    assert_eq!(upstream.connections(), 0);
+    for (name, value) in [("x-gateway-strict", "0"), ("x-gateway-no-fallback", "False")] {
+        assert_eq!(Answer::of(client.request(&body).header(name, value)).await.status, 200, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn methods_that_only_look_are_answered_sensibly() {
+    let (upstream, gateway) = open().await;
+    let key = gateway.client().await.key;
+    for (method, path, statuses, allow) in [
+        ("HEAD", "/v1/chat/completions", &[405][..], "POST"),
+        ("OPTIONS", "/v1/chat/completions", &[204, 405], "POST"),
+        ("DELETE", "/v1/chat/completions", &[405], "POST"),
+        ("OPTIONS", "/v1/models", &[204, 405], "GET"),
+        ("POST", "/v1/models", &[405], "GET"),
+        ("HEAD", "/v1/nothing", &[404], ""),
+        ("HEAD", "/health/live", &[200, 405], ""),
+        ("BREW", "/v1/chat/completions", &[405], "POST"),
+    ] {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nx-request-id: mine\r\nconnection: close\r\n\r\n"
+        );
+        let mut stream =
+            tokio::net::TcpStream::connect(gateway.url.trim_start_matches("http://")).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let reading = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer);
+        tokio::time::timeout(crate::support::PATIENCE, reading).await.expect("closed in time").unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status: u16 = head[9..12].parse().unwrap();
+        assert!(statuses.contains(&status), "{method} {path}: {answer}");
+        let lines: Vec<String> = head.lines().map(str::to_ascii_lowercase).collect();
+        if !allow.is_empty() {
+            assert!(
+                lines
+                    .iter()
+                    .any(|line| line.starts_with("allow: ") && line.contains(&allow.to_ascii_lowercase())),
+                "{method} {path}: {head}"
+            );
+        }
+        if path.starts_with("/v1") {
+            assert!(lines.iter().any(|line| line == "x-request-id: mine"), "{method} {path}: {head}");
+        }
+        // The answer to HEAD has no body; every other refusal has one in the usual shape.
+        if method == "HEAD" {
+            assert_eq!(body, "", "{method} {path}");
+        } else if status >= 400 {
+            let json: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert!(json["error"]["message"].is_string() && json["error"]["param"].is_null(), "{json}");
+        }
+    }
+    assert_eq!(upstream.connections(), 0);
+}
