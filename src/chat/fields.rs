@@ -155,6 +155,7 @@ fn path_error(name: &str, error: &serde_path_to_error::Error<serde_json::Error>)
     let reason = inner.to_string();
     let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
     if inner.is_data() {
+        let reason = without_value(reason);
         Error::invalid(format!("Invalid value for `{param}`: {reason}."), param)
     } else {
         Error::InvalidRequest {
@@ -162,6 +163,18 @@ fn path_error(name: &str, error: &serde_path_to_error::Error<serde_json::Error>)
             param: Some(param),
             code: Some("invalid_json"),
         }
+    }
+}
+
+/// A complaint of serde's without the value it repeats: that may be a prompt, and of any size.
+fn without_value(reason: &str) -> String {
+    // The value comes before the last `expected`; a name that is missing or given twice is one of ours.
+    match reason.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None if reason.starts_with("missing field") || reason.starts_with("duplicate field") => {
+            reason.to_owned()
+        }
+        None => "it cannot be read".to_owned(),
     }
 }
 
@@ -252,9 +265,7 @@ pub fn tool_choice(value: &str) -> Result<(), Error> {
         // `any` is what some vendors call `required`; it is passed on.
         return match word.as_str() {
             "auto" | "none" | "required" | "any" => Ok(()),
-            other => {
-                Err(Error::invalid(format!("`{other}` is not one of auto, none, required."), "tool_choice"))
-            }
+            _ => Err(Error::invalid("`tool_choice` is not one of auto, none, required.", "tool_choice")),
         };
     }
     let choice: Choice = typed("tool_choice", value)?;

@@ -135,7 +135,7 @@ fn take(request: &mut ChatRequest, name: &'static str, value: &str) -> Result<()
         "reasoning_effort" => {
             let word = fields::string(name, value)?;
             let effort = Effort::parse(&word).ok_or_else(|| {
-                let message = format!("`{word}` is not one of none, minimal, low, medium, high, xhigh.");
+                let message = "`reasoning_effort` is not one of none, minimal, low, medium, high, xhigh.";
                 Error::invalid(message, name)
             })?;
             request.effort = Some(effort);
@@ -190,12 +190,19 @@ impl ChatRequest {
     }
 }
 
+/// Longest field name that a complaint repeats, bytes.
+const SHOWN_NAME_BYTES_MAX: usize = 64;
+
 /// 400 for a body that is not an object.
 fn object_error(error: ObjectError) -> Error {
     match error {
         ObjectError::Syntax(error) => invalid_json(&error),
         ObjectError::NotAnObject => {
             Error::invalid_code("The body must be a JSON object.", None, "invalid_json")
+        }
+        // A name is the client's text, of any size; one of no API is not worth repeating.
+        ObjectError::Duplicate(name) if name.len() > SHOWN_NAME_BYTES_MAX => {
+            Error::invalid_code("A field is given twice; send it once.", None, "duplicate_field")
         }
         ObjectError::Duplicate(name) => {
             let message = format!("`{name}` is given twice; send it once.");

@@ -191,3 +191,92 @@ async fn a_strict_caller_is_refused_what_others_have_dropped() {
     );
     assert_eq!(upstream.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn every_form_of_a_field_is_passed_on_as_it_was_given() {
+    let (upstream, _gateway, client) = stage().await;
+    let schema = json!({"name": "n", "schema": {"type": "object"}, "strict": true});
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+    let mut forms = vec![
+        json!({"response_format": {"type": "text"}}),
+        json!({"response_format": {"type": "json_object"}}),
+        json!({"response_format": {"type": "json_schema", "json_schema": schema}}),
+        json!({"stop": "a"}),
+        json!({"stop": ["a", "b", "c", "d"]}),
+        json!({"max_completion_tokens": 7}),
+        json!({"tools": []}),
+        json!({"tools": tools}),
+        json!({"tools": tools, "tool_choice": {"type": "function", "function": {"name": "f"}}}),
+        json!({"n": 3}),
+        json!({"temperature": 0}),
+        json!({"seed": -1}),
+    ];
+    let words =
+        |field: &str, words: &[&str]| words.iter().map(|word| json!({field: word})).collect::<Vec<_>>();
+    forms.extend(words("reasoning_effort", &["none", "minimal", "low", "medium", "high", "xhigh"]));
+    for choice in ["auto", "none", "required"] {
+        forms.push(json!({"tools": tools, "tool_choice": choice}));
+    }
+    for form in forms {
+        let answer = client.ask("up/m", form.clone()).await;
+        assert_eq!(answer.status, 200, "{form}: {}", answer.text());
+        assert_eq!(answer.header("x-gateway-dropped-params"), "", "{form}");
+        assert_eq!(upstream.last().json(), question("m", form));
+    }
+}
+
+#[tokio::test]
+async fn several_choices_are_refused_where_the_provider_has_one() {
+    let upstream = Upstream::always(Script::new().send(whole(200, &completion("hi")))).await;
+    let row = format!(
+        "providers:\n  up: {{ base_url: '{}', quirks: {{ multiple_choices: false }} }}\n",
+        upstream.base_url()
+    );
+    let gateway = Setup::new(row).start().await;
+    let client = gateway.client().await;
+    let refused = client.ask("up/m", json!({"n": 2})).await;
+    assert_eq!((refused.status, refused.param().as_str()), (400, "n"), "{}", refused.text());
+    assert_eq!(upstream.connections(), 0);
+    assert_eq!(client.ask("up/m", json!({"n": 1})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_complaint_repeats_neither_the_prompt_nor_anything_of_any_size() {
+    let (upstream, _gateway, client) = stage().await;
+    let prompt = format!("canary-prompt {}", "x".repeat(100_000));
+    let message = |message: Value| json!({"model": "up/m", "messages": [message]});
+    let user = |content: Value| message(json!({"role": "user", "content": content}));
+    let with = |name: &str, value: Value| question("up/m", json!({ name: value }));
+    for body in [
+        message(json!(prompt)),
+        message(json!({"role": prompt, "content": "x"})),
+        message(json!({"role": "user", "content": "x", "tool_calls": prompt})),
+        message(json!({"role": "user", "content": "x", "tool_calls": [prompt]})),
+        user(json!([prompt])),
+        user(json!([{"type": "file", "file": null, "text": prompt}])),
+        user(json!([{"type": "image_url", "image_url": {"url": format!("http://{prompt}")}}])),
+        user(json!([{"type": "input_audio", "input_audio": prompt}])),
+        user(json!({"text": prompt})),
+        with("reasoning_effort", json!(prompt)),
+        with("tool_choice", json!(prompt)),
+        with("tool_choice", json!({"type": "function", "function": prompt})),
+        with("tools", json!([prompt])),
+        with("stream_options", json!({"include_usage": prompt})),
+        with("response_format", json!({"type": "json_schema", "json_schema": {"strict": prompt}})),
+        with("fallbacks", json!([{"model": prompt}])),
+        with("stop", json!([[prompt]])),
+        with("max_tokens", json!(prompt)),
+    ] {
+        let answer = client.chat(&body).await;
+        let shown: String = body.to_string().chars().take(120).collect();
+        assert_eq!(answer.status, 400, "{shown}");
+        assert!(!answer.param().is_empty(), "{shown}");
+        let said: String = answer.text().chars().take(300).collect();
+        assert!(answer.bytes.len() < 1_024 && !said.contains("canary"), "{shown}: {said}");
+    }
+    // A name is the client's text as well, in a body that says it twice.
+    let twice = format!(r#"{{"{prompt}":1,"{prompt}":2}}"#);
+    let answer = Answer::of(client.raw(twice)).await;
+    assert_eq!((answer.status, answer.bytes.len() < 1_024), (400, true), "{} bytes", answer.bytes.len());
+    assert_eq!(upstream.connections(), 0);
+}
