@@ -12,6 +12,7 @@ use crate::actors::gauges::Gauges;
 use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
 use crate::config::Provider;
+use crate::http::body_room::BodyRoom;
 use crate::http::door;
 use crate::http::front::{Front, Limits};
 use crate::http::readiness::Readiness;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub readiness: Arc<Readiness>,
     /// Turns true when streams that still run must end.
     pub cut: watch::Receiver<bool>,
+    /// Room for large bodies, shared by all cells.
+    pub body_room: BodyRoom,
     /// Bounds at the door.
     pub limits: Limits,
     /// The supervisors of the cells that were started.
@@ -70,6 +73,7 @@ impl Shared {
             router: Arc::clone(&self.router),
             readiness: Arc::clone(&self.readiness),
             cut: self.cut.clone(),
+            body_room: self.body_room.clone(),
             limits: self.limits,
         })
     }

@@ -71,6 +71,7 @@ fn server(read: &Reader<'_>) -> Server {
         listen: read.text("server.listen").unwrap_or_default(),
         workers: read.number("server.workers").and_then(|workers| usize::try_from(workers).ok()),
         body_limit: read.number("server.body_limit").unwrap_or_default(),
+        body_memory: read.number("server.body_memory").unwrap_or_default(),
         keep_alive: read.duration("server.keep_alive"),
         head_timeout: read.duration("server.head_timeout"),
         body_timeout: read.duration("server.body_timeout"),

@@ -74,7 +74,7 @@ const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 24] = [
+const GENERAL_KEYS: [Key; 25] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -83,6 +83,7 @@ const GENERAL_KEYS: [Key; 24] = [
     key("server.listen", Kind::Listen, Some("127.0.0.1:8080"), "Address of the public listener (/v1, /health). Port 0 asks the system for a free one."),
     key("server.workers", Kind::AutoCount(1, 1024), Some("auto"), "Worker threads, one cell each. `auto`: one per core."),
     key("server.body_limit", Kind::Size(KIB, GIB), Some("32MiB"), "Largest request body; a larger one is answered with 413."),
+    key("server.body_memory", Kind::Size(KIB, 1024 * GIB), Some("512MiB"), "Request bodies held at once, all together, counting what each has beyond 64 KiB; the next large one is answered with 503. At least `server.body_limit`."),
     key("server.keep_alive", Kind::Duration, Some("75s"), "How long an idle client connection is kept."),
     key("server.head_timeout", Kind::Duration, Some("10s"), "How long a client may take to send its request head."),
     key("server.body_timeout", Kind::Duration, Some("30s"), "How long a client may take to send its request body."),

@@ -45,6 +45,8 @@ pub struct Server {
     pub workers: Option<usize>,
     /// Largest request body, bytes.
     pub body_limit: u64,
+    /// Large request bodies held at once, all together, bytes.
+    pub body_memory: u64,
     /// How long an idle client connection is kept.
     pub keep_alive: Duration,
     /// How long a client may take to send its request head.

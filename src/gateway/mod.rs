@@ -26,6 +26,7 @@ use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Provider, Secret, Settings};
 use crate::http::admin::{Admin, Shown};
+use crate::http::body_room::BodyRoom;
 use crate::http::front::Limits;
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::route::{Router, Upstream};
@@ -106,6 +107,8 @@ impl Gateway {
             gauges: gauges.clone(),
             readiness: Arc::clone(&readiness),
             cut: when_cut,
+            // One body of the largest size must have room, whatever was configured.
+            body_room: BodyRoom::new(settings.server.body_memory.max(settings.server.body_limit)),
             limits: Limits::of(settings),
             supervisors: Arc::default(),
         };

@@ -64,7 +64,8 @@ async fn dispatch(
     let key = door::authenticate(headers, &front.keys, door::now_ms())?;
     meter.caller(&key.caller.key_id);
     door::check_head(headers, front.limits.body)?;
-    let body = door::read_body(payload, front.limits.body, front.limits.body_timeout).await?;
+    let limits = front.limits;
+    let body = door::read_body(payload, limits.body, limits.body_timeout, &front.body_room).await?;
     let parsed = request::parse(&body)?;
     meter.streams(parsed.stream);
     if front.readiness.stage() != Stage::Ready || front.outbox.is_full() {

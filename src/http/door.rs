@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
+use super::body_room::BodyRoom;
 use crate::error::Error;
 use crate::store::{KeyEntry, KeyTable};
 
@@ -138,8 +139,14 @@ pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<(), Error> {
 /// Reads the body, at most `limit` bytes, within `patience`.
 ///
 /// # Errors
-/// 408, 413, or 400 when the client broke off.
-pub async fn read_body(payload: &mut Payload, limit: u64, patience: Duration) -> Result<Bytes, Error> {
+/// 408, 413, 400 when the client broke off, or 503 when there is no room for a large body.
+pub async fn read_body(
+    payload: &mut Payload,
+    limit: u64,
+    patience: Duration,
+    room: &BodyRoom,
+) -> Result<Bytes, Error> {
+    let mut lease = room.lease();
     let deadline = Instant::now() + patience;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut first = Bytes::new();
@@ -157,9 +164,11 @@ pub async fn read_body(payload: &mut Payload, limit: u64, patience: Duration) ->
             }
             Ok(Some(Ok(piece))) => piece,
         };
-        if first.len() + rest.len() + piece.len() > limit {
+        let length = first.len() + rest.len() + piece.len();
+        if length > limit {
             return Err(Error::BodyTooLarge(limit as u64));
         }
+        lease.cover(length)?;
         // One piece is the usual case and is not copied.
         if first.is_empty() && rest.is_empty() {
             first = piece;
@@ -168,7 +177,7 @@ pub async fn read_body(payload: &mut Payload, limit: u64, patience: Duration) ->
             rest.extend_from_slice(&piece);
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(lease.hold(if rest.is_empty() { first } else { rest.freeze() }))
 }
 
 /// `x-gateway-tags: team=search,feature=summary`, and those of the key that it does not name itself.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::Addr;
 
+use super::body_room::BodyRoom;
 use crate::actors::gauges::Gauges;
 use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
@@ -29,6 +30,8 @@ pub struct Front {
     pub readiness: Arc<super::readiness::Readiness>,
     /// Turns true when streams that still run must end.
     pub cut: tokio::sync::watch::Receiver<bool>,
+    /// Room for large bodies, shared by all cells.
+    pub body_room: BodyRoom,
     /// Bounds at the door.
     pub limits: Limits,
 }

@@ -1,6 +1,7 @@
 //! HTTP: routes, extractors, handlers and replies. Thin: what decides lies below.
 
 pub mod admin;
+pub mod body_room;
 mod call_meter;
 mod chat;
 pub mod door;

@@ -1,5 +1,6 @@
 //! What a request may look like, and what is said about one that is wrong.
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, Gateway, Script, Setup, Upstream, completion, question, raw, whole};
@@ -319,4 +320,63 @@ async fn models_nobody_knows_are_404_and_make_no_series() {
         .await;
     assert_eq!(series().await, before);
     assert_eq!(upstream.requests().len(), 1_001);
+}
+
+/// Peak resident memory of a process, bytes.
+fn peak(gateway: &Gateway) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+}
+
+#[tokio::test]
+async fn a_hundred_bodies_at_once_are_held_in_bounded_memory() {
+    let upstream = Upstream::always(Script::new().send(whole(200, &completion("hi")))).await;
+    let gateway = Setup::with_upstream(&upstream)
+        .variable("LLM_GATEWAY__SERVER__BODY_LIMIT", "4MiB")
+        .variable("LLM_GATEWAY__SERVER__BODY_MEMORY", "16MiB")
+        .start()
+        .await;
+    let client = gateway.client().await;
+    assert_eq!(client.ask("up/m", json!({})).await.status, 200);
+    let before = peak(&gateway);
+    // All but the end of each: whoever keeps them holds 300 MiB.
+    let held = json!("x".repeat(3 << 20)).to_string();
+    let start = format!(r#"{{"model":"up/m","pad":{held}"#);
+    let end = r#","messages":[{"role":"user","content":"hello"}]}"#;
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let asked = (0..100).map(|_| {
+        let (start, gate) = (bytes::Bytes::from(start.clone()), std::sync::Arc::clone(&gate));
+        let pieces = futures_util::stream::once(async move { Ok::<_, std::io::Error>(start) }).chain(
+            futures_util::stream::once(async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(bytes::Bytes::from_static(end.as_bytes()))
+            }),
+        );
+        Answer::of(client.raw(reqwest::Body::wrap_stream(pieces)))
+    });
+    let mut asked: futures_util::stream::FuturesUnordered<_> = asked.collect();
+    let mut statuses = Vec::new();
+    // Whoever has no room is told so at once; the others are waited for.
+    while statuses.len() < 95 {
+        let answer = tokio::time::timeout(crate::support::PATIENCE, asked.next()).await.unwrap().unwrap();
+        assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"), "{}", answer.text());
+        assert!(!answer.header("retry-after").is_empty());
+        statuses.push(answer.status);
+    }
+    gate.add_permits(100);
+    while let Some(answer) = asked.next().await {
+        statuses.push(answer.status);
+    }
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!((statuses.len(), upstream.requests().len()), (100, served + 1));
+    assert!((1..=5).contains(&served), "{statuses:?}");
+    let grown = peak(&gateway) - before;
+    assert!(grown < 96 << 20, "{} MiB more", grown >> 20);
+    // Nothing stays taken.
+    gateway.idle().await;
+    for _ in 0..10 {
+        let body = body_with(&format!("\"pad\":{held}"));
+        assert_eq!(Answer::of(client.raw(body)).await.status, 200);
+    }
 }
