@@ -16,6 +16,7 @@ mod config_files;
 mod demo;
 mod disconnect;
 mod documents;
+mod errors;
 mod failover;
 mod framing;
 mod headers;

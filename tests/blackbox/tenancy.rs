@@ -66,6 +66,18 @@ async fn no_header_of_the_client_goes_upstream() {
         .header("accept-encoding", "gzip")
         .header("expect", "nothing")
         .header("x-gateway-tags", "team=canary-tag")
+        .header("x-gateway-provider-order", "canary-order")
+        .header("x-gateway-unknown", "canary-unknown")
+        .header("idempotency-key", "canary-idempotency")
+        .header("user-agent", "canary-agent")
+        .header("x-stainless-lang", "canary-sdk")
+        .header("x-real-ip", "canary-ip")
+        .header("via", "1.1 canary-proxy")
+        .header("origin", "https://canary.example")
+        .header("referer", "https://canary.example")
+        .header("traceparent", "00-canary")
+        .header("baggage", "canary=1")
+        .header("trailer", "x-canary")
         .header("x-request-id", "canary-id");
     let answer = Answer::of(request).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -109,10 +121,14 @@ async fn no_header_of_an_upstream_comes_back() {
     let refused = Script::new().send(
         "HTTP/1.1 401 X\r\nset-cookie: a=canary\r\nwww-authenticate: canary\r\ncontent-length: 0\r\n\r\n",
     );
-    for script in [script, refused] {
+    let events = Script::new()
+        .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; canary=1\r\ntransfer-encoding: chunked\r\nset-cookie: a=canary\r\ntrailer: canary\r\nopenai-processing-ms: 4711\r\nalt-svc: canary\r\n\r\n")
+        .send(crate::support::chunk(crate::support::text_event("hi") + &crate::support::ending()))
+        .send("0\r\nx-late: canary\r\n\r\n");
+    for (script, stream) in [(script, false), (refused.clone(), false), (events, true), (refused, true)] {
         let up = Upstream::always(script).await;
         let gateway = keyed(&up).start().await;
-        let answer = gateway.client().await.ask("up/m", json!({})).await;
+        let answer = gateway.client().await.ask("up/m", json!({"stream": stream})).await;
         let shown = format!("{:?}", answer.headers);
         assert!(!shown.contains("canary") && !shown.contains("4711"), "{shown}");
         assert_eq!(answer.header("set-cookie"), "");
@@ -155,6 +171,15 @@ async fn secrets_are_in_no_log_no_metric_and_no_error() {
             assert!(!text.contains(secret), "{model}: {secret} in {text}");
         }
     }
+    // Management takes secrets, too, and refuses some.
+    for key in [crate::support::ADMIN_KEY, "canary-admin-guess", &client.key] {
+        for body in [json!({"name": "canary-name"}), json!({"name": {"canary": key}})] {
+            let request = reqwest::Client::new().post(format!("{}/admin/v1/keys", gateway.ops));
+            let answer = Answer::of(request.bearer_auth(key).json(&body)).await;
+            let text = answer.text();
+            assert!(!text.contains(crate::support::ADMIN_KEY) && !text.contains(&client.key), "{text}");
+        }
+    }
     // The request itself may be wrong in a place that holds the prompt.
     let broken = format!(r#"{{"model":"up/400","messages":[{{"role":"{PROMPT}","content":5}}], "{PROMPT}"#);
     assert_eq!(Answer::of(client.raw(broken)).await.status, 400);
@@ -163,7 +188,7 @@ async fn secrets_are_in_no_log_no_metric_and_no_error() {
     assert_eq!(gateway.stop().await, Some(0));
     let log = gateway.process.log();
     assert!(log.contains("attempt failed"), "{log}");
-    for secret in ["canary-", &client.key, &client.key[12..]] {
+    for secret in ["canary-", &client.key, &client.key[12..], crate::support::ADMIN_KEY] {
         assert!(!metrics.contains(secret), "{secret} in the metrics");
         assert!(!log.contains(secret), "{secret} in {log}");
     }
