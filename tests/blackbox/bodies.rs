@@ -372,7 +372,9 @@ async fn a_hundred_bodies_at_once_are_held_in_bounded_memory() {
     assert_eq!((statuses.len(), upstream.requests().len()), (100, served + 1));
     assert!((1..=5).contains(&served), "{statuses:?}");
     let grown = peak(&gateway) - before;
-    assert!(grown < 96 << 20, "{} MiB more", grown >> 20);
+    // Buffers that grow, the copies sent upstream and the connections' own buffers come on top of the room: 82 to
+    // 114 MiB were measured with it, 509 to 624 MiB with room for all.
+    assert!(grown < 256 << 20, "{} MiB more", grown >> 20);
     // Nothing stays taken.
     gateway.idle().await;
     for _ in 0..10 {
