@@ -18,9 +18,9 @@ use crate::chat::ChatRequest;
 use crate::error::Error;
 use crate::policy::route::{Ask, Target};
 use crate::store::KeyEntry;
-use crate::upstream::{Attempt, Call, Failure, ReplyEvent};
+use crate::upstream::{Attempt, Call, Failure, Outgoing, ReplyEvent};
 use crate::wire::envelope::{AttemptNote, Envelope};
-use crate::wire::openai;
+use crate::wire::{Media, Order as Encoding};
 
 /// Events between an exchange and its dispatch at most; beyond it the upstream is not read.
 const CHANNEL: usize = 8;
@@ -239,27 +239,39 @@ impl Dispatch {
         let mut refusal = None;
         while let Some((target, provider, address)) = self.targets.pop_front() {
             self.describe(&target);
-            let strict = self.order.strict;
-            let encoded = openai::encode_request(
-                &self.order.body,
-                &self.order.request,
-                &target.upstream,
-                &provider.quirks,
-                strict,
-            );
-            let encoded = match encoded {
+            let facts = target.facts();
+            let route = provider.route(&target.upstream, facts);
+            let encoding = Encoding {
+                body: &self.order.body,
+                request: &self.order.request,
+                model: &target.upstream,
+                quirks: &provider.quirks,
+                facts,
+                strict: self.order.strict,
+                media: &Media::default(),
+                recall: &|_| Vec::new(),
+            };
+            let encoded = match route.wire.encode(&encoding) {
                 Ok(encoded) => encoded,
                 Err(error) => {
                     refusal = Some(error);
                     continue;
                 }
             };
+            let stream = self.order.request.stream;
+            let out = Outgoing {
+                wire: route.wire,
+                stream,
+                path: route.path(&target.upstream, stream),
+                headers: encoded.headers,
+                body: encoded.body,
+            };
             let (events, running) = mpsc::channel(CHANNEL);
             let attempt = Attempt {
                 call: Arc::clone(&self.order.call),
                 target,
                 number: self.attempts + 1,
-                body: encoded.body,
+                out,
                 envelope: Box::new(self.envelope.clone()),
                 deadline: self.order.deadline,
                 events,

@@ -77,7 +77,7 @@ impl Handler<Execute> for Provider {
             now_ms: self.factory.now_ms,
         };
         let call = std::sync::Arc::clone(&attempt.call);
-        let meter = Meter::start(call, attempt.target.clone(), attempt.number, &attempt.body, sinks);
+        let meter = Meter::start(call, attempt.target.clone(), attempt.number, &attempt.out.body, sinks);
         let exchange = run(Rc::clone(&self.factory.link), attempt, meter);
         let mut cut = self.cut.subscribe();
         actix_rt::spawn(async move {

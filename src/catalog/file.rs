@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::{is_negative, per_token};
 use super::{Capabilities, Capability, Catalog, Model, Offer, Price};
+use crate::chat::{Trait, Traits};
 
 /// The shipped catalogue.
 const SHIPPED: &str = include_str!("../../config/models.json");
@@ -66,6 +67,9 @@ pub struct OfferEntry {
     /// What it can do.
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// Its controls and habits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<String>,
     /// Retirement day, `YYYY-MM-DD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retires: Option<String>,
@@ -153,6 +157,17 @@ fn offer(entry: OfferEntry, model: &Arc<str>, path: &str, problems: &mut Vec<Pro
             }
         }
     }
+    let mut traits = Traits::default();
+    for (at, name) in entry.traits.iter().enumerate() {
+        match Trait::ALL.into_iter().find(|one| one.name() == name) {
+            Some(known) => traits = traits.with(known),
+            None => {
+                let names: Vec<&str> = Trait::ALL.into_iter().map(Trait::name).collect();
+                let message = format!("`{name}` is none of {}", names.join(", "));
+                problems.push(Problem { path: format!("{path}.traits[{at}]"), message });
+            }
+        }
+    }
     let mut problem = |field: &str, message: &str| {
         problems.push(Problem { path: format!("{path}.{field}"), message: message.to_owned() });
     };
@@ -184,6 +199,7 @@ fn offer(entry: OfferEntry, model: &Arc<str>, path: &str, problems: &mut Vec<Pro
         context_window: entry.context_window,
         max_output: entry.max_output,
         capabilities,
+        traits,
         retires: entry.retires.map(Arc::from),
         price: price.map(Arc::new),
     }

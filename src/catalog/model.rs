@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Price;
+use crate::chat::Traits;
 
 /// One thing a model can do. The names are those of the API (`capabilities` of GET /v1/models) and of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +132,8 @@ pub struct Offer {
     pub max_output: Option<u64>,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// Its controls and habits.
+    pub traits: Traits,
     /// Day on which the provider retires it, `YYYY-MM-DD`.
     pub retires: Option<Arc<str>>,
     /// `None`: price unknown.

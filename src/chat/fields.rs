@@ -3,7 +3,6 @@
 //! A field that is not in the table is kept and sent on untouched.
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
@@ -136,7 +135,7 @@ fn kind_of(first: u8) -> &'static str {
 }
 
 /// Reads a value into a type; on failure reads it again, slowly, to name the path.
-pub fn typed<T: DeserializeOwned>(name: &str, value: &str) -> Result<T, Error> {
+pub fn typed<'a, T: Deserialize<'a>>(name: &str, value: &'a str) -> Result<T, Error> {
     serde_json::from_str(value).or_else(|_| {
         let mut reader = serde_json::Deserializer::from_str(value);
         serde_path_to_error::deserialize(&mut reader).map_err(|error| path_error(name, &error))

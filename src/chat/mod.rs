@@ -2,12 +2,16 @@
 //!
 //! No I/O, no clock, no provider names. Every wire format translates to and from these words.
 
+pub mod conversation;
+mod facts;
 pub mod fields;
 mod message;
 
 pub mod request;
 mod usage;
 
+pub use conversation::Conversation;
+pub use facts::{Facts, Trait, Traits};
 pub use message::Text;
 pub use request::{ChatRequest, Effort, Uses};
 pub use usage::Usage;

@@ -75,7 +75,7 @@ fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
     let headers: Map<String, Value> =
         provider.headers.keys().map(|name| (name.clone(), "***".into())).collect();
     json!({
-        "wire": provider.wire,
+        "wire": provider.wire(),
         "base_url": provider.base_url,
         "auth": auth,
         "api_key": api_key,

@@ -13,6 +13,7 @@ mod provider_keys;
 mod reader;
 pub mod reference;
 mod resolve;
+mod route;
 mod rows;
 mod schema;
 mod secret;
@@ -30,5 +31,5 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    Alias, AliasTarget, AuthStyle, CatalogSettings, Log, Provider, Server, Settings, Timeouts,
+    Alias, AliasTarget, AuthStyle, CatalogSettings, Log, Provider, Route, Server, Settings, Timeouts,
 };

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::problem::Problem;
 use super::provider_keys::PROVIDER_KEYS;
 use super::reader::Reader;
+use super::route;
 use super::schema::Kind;
 use super::secret::{self, Outside, Resolved, Secret};
 use super::settings::{AuthStyle, Provider, Timeouts};
@@ -55,10 +56,9 @@ impl Draft<'_> {
             if auth == AuthStyle::None { (None, Vec::new()) } else { self.credential(&read) };
         Provider {
             id: Arc::from(self.id),
-            wire: read
-                .text("wire")
-                .and_then(|word| serde_json::from_value(Value::String(word)).ok())
-                .unwrap_or_default(),
+            routes: route::read(self.id, self.row, &mut self.problems),
+            responses: read.flag("responses"),
+            vars: self.vars(),
             base_url: self.base_url(&read),
             auth,
             api_key,
@@ -186,6 +186,15 @@ impl Draft<'_> {
         }
         filled.push_str(rest);
         complete.then_some(filled)
+    }
+
+    /// Every value of `vars` that can be had; what is missing was reported where a placeholder asks for it.
+    fn vars(&mut self) -> BTreeMap<String, String> {
+        let Some(Value::Object(table)) = self.row.get("vars") else { return BTreeMap::new() };
+        let reported = self.problems.len();
+        let found = table.keys().filter_map(|name| Some((name.clone(), self.var(name)?))).collect();
+        self.problems.truncate(reported);
+        found
     }
 
     fn var(&mut self, name: &str) -> Option<String> {

@@ -7,8 +7,15 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 29] = [
+pub(super) const PROVIDER_KEYS: [Key; 36] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
+    key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
+    key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
+    key("providers.*.responses", Kind::Bool, Some("false"), "Models that only OpenAI's Responses API serves (by the catalogue) are asked there."),
+    key("providers.*.routes.#.models", Kind::Names, None, "Models (globs over the name upstream) that are served in another format or under another path; the first entry that matches counts."),
+    key("providers.*.routes.#.wire", Kind::Wire, Some("openai"), "Their wire format."),
+    key("providers.*.routes.#.path", Kind::Text, None, "Their path, as `path` above."),
+    key("providers.*.routes.#.stream_path", Kind::Text, None, "Their path for streams. Left out: that of `path`."),
     key("providers.*.base_url", Kind::Url, None, "Address of the API without the endpoint, e.g. `https://api.openai.com/v1`. May hold `{NAME}` placeholders, filled from `vars`. Needed unless the id is a shipped one."),
     key("providers.*.api_key", Kind::Secret, None, "The credential. Left out: the first variable of `env` that is set."),
     key("providers.*.auth", Kind::Auth, None, "How the credential travels: `bearer`, `header:NAME` or `none`. Left out: `bearer` when there is a credential to send, else `none`."),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::secret::Secret;
+use crate::chat::{Facts, Trait};
+use crate::wire::quirks::any_glob;
 use crate::wire::{Quirks, WireFormat};
 
 /// Everything the gateway was told.
@@ -101,8 +103,12 @@ pub enum AuthStyle {
 pub struct Provider {
     /// Id, as in `provider/model`.
     pub id: Arc<str>,
-    /// Format it speaks.
-    pub wire: WireFormat,
+    /// Where its models are served; the first whose globs match. The last one is the row's own and matches all.
+    pub routes: Vec<Route>,
+    /// Models that are served by the Responses API alone are asked there.
+    pub responses: bool,
+    /// Values of the placeholders of `base_url`.
+    pub vars: BTreeMap<String, String>,
     /// Without trailing slash, e.g. `https://api.openai.com/v1`.
     pub base_url: String,
     /// How the credential travels.
@@ -123,7 +129,38 @@ pub struct Provider {
     pub max_in_flight: usize,
 }
 
+/// Where some models of a provider are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Globs over the model's name upstream.
+    pub models: Vec<String>,
+    /// Format spoken there.
+    pub wire: WireFormat,
+    /// Path after `base_url`, `{model}` for the model's name; `None`: the format's own.
+    pub path: Option<String>,
+    /// The same for streams.
+    pub stream_path: Option<String>,
+}
+
+/// The route of models that only the Responses API serves.
+static RESPONSES: Route =
+    Route { models: Vec::new(), wire: WireFormat::Responses, path: None, stream_path: None };
+
 impl Provider {
+    /// Format of the row itself: that of models without a route of their own.
+    pub fn wire(&self) -> WireFormat {
+        self.routes.last().map(|route| route.wire).unwrap_or_default()
+    }
+
+    /// Where a model is served.
+    pub fn route(&self, model: &str, facts: Facts) -> &Route {
+        let Some((own, named)) = self.routes.split_last() else { return &RESPONSES };
+        if let Some(route) = named.iter().find(|route| any_glob(&route.models, model)) {
+            return route;
+        }
+        if self.responses && facts.traits.has(Trait::ResponsesOnly) { &RESPONSES } else { own }
+    }
+
     /// True when requests to it can be authenticated.
     pub fn has_credential(&self) -> bool {
         self.auth == AuthStyle::None || self.api_key.is_some()

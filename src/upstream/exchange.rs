@@ -14,14 +14,15 @@ use tokio::time::{Instant, timeout};
 use super::call::Call;
 use super::drain;
 use super::failure::{self, SendFailure};
-use super::link::Link;
+use super::link::{Link, LinkError, Outgoing};
 use super::meter::Meter;
 use crate::chat::Usage;
 use crate::error::Error;
 use crate::policy::route::Target;
 use crate::policy::tokens;
-use crate::wire::openai::{self, Decoder, Fed, Reply};
-use crate::wire::{Envelope, Fault};
+use crate::wire::quirks::any_glob;
+use crate::wire::usage::estimated;
+use crate::wire::{DecodeError, Decoder, Envelope, Fault, Fed, Reading, Reply};
 
 /// Largest whole reply, bytes (replies may hold images).
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -37,8 +38,8 @@ pub struct Attempt {
     pub target: Target,
     /// From 1.
     pub number: u16,
-    /// The encoded request.
-    pub body: Bytes,
+    /// The encoded request and where it goes.
+    pub out: Outgoing,
     /// What identifies the answer.
     pub envelope: Box<Envelope>,
     /// When the call must be over.
@@ -136,25 +137,18 @@ async fn drive(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<Opti
     let status = response.status().as_u16();
     meter.head(status);
     if status != 200 {
-        return Err(refused(link, &mut response, status).await.into());
+        return Err(refused(link, attempt, &mut response, status).await.into());
     }
-    let is_stream = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|kind| kind.to_ascii_lowercase().contains("event-stream"));
     if !attempt.call.stream {
         whole(link, attempt, meter, &mut response).await?;
         return Ok(None);
     }
-    let is_json =
-        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
-            kind.to_ascii_lowercase().contains("json") || kind.to_ascii_lowercase().contains("html")
-        });
-    if is_json && !is_stream {
-        return Err(not_a_stream(link, &mut response).await.into());
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    if (kind.contains("json") || kind.contains("html")) && !kind.contains("event-stream") {
+        return Err(not_a_stream(link, attempt, &mut response).await.into());
     }
-    pump(link, attempt, meter, &mut response).await?;
+    pump(link, attempt, meter, &mut response, &kind).await?;
     Ok(Some(response))
 }
 
@@ -167,7 +161,12 @@ async fn send(link: &Link, attempt: &Attempt) -> Result<ClientResponse, SendFail
         reached: true,
         maybe_stale: false,
     };
-    let first = timeout(limit, link.send(attempt.call.stream, attempt.body.clone())).await.map_err(late)?;
+    let unsendable = |error: LinkError| SendFailure {
+        error: Error::upstream(format!("{error}."), "upstream_unreachable"),
+        reached: false,
+        maybe_stale: false,
+    };
+    let first = timeout(limit, link.send(&attempt.out)).await.map_err(late)?.map_err(unsendable)?;
     let failed = match first.result {
         Ok(response) => return Ok(response),
         Err(error) => failure::of_send(&error, &provider.id),
@@ -177,17 +176,17 @@ async fn send(link: &Link, attempt: &Attempt) -> Result<ClientResponse, SendFail
         return Err(failed);
     }
     tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
-    let second = timeout(limit, link.send_fresh(attempt.body.clone())).await.map_err(late)?;
+    let second = timeout(limit, link.send_fresh(&attempt.out).map_err(unsendable)?).await.map_err(late)?;
     second.map_err(|error| failure::of_send(&error, &provider.id))
 }
 
 /// Reads an error answer.
-async fn refused(link: &Link, response: &mut ClientResponse, status: u16) -> Error {
+async fn refused(link: &Link, attempt: &Attempt, response: &mut ClientResponse, status: u16) -> Error {
     let provider = &link.provider;
     let retry_after = retry_after(response);
     let body = drain::whole(response, provider.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await;
-    let fault = openai::decode_error(status, &body.unwrap_or_default());
-    Fault { retry_after, ..fault }.into_error(&provider.id)
+    let fault = attempt.out.wire.decode_error(status, &body.unwrap_or_default());
+    Fault { retry_after: retry_after.or(fault.retry_after), ..fault }.into_error(&provider.id)
 }
 
 /// `retry-after-ms`, else `Retry-After` in seconds or as a date.
@@ -206,11 +205,11 @@ fn until(date: &str) -> Option<Duration> {
 }
 
 /// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.
-async fn not_a_stream(link: &Link, response: &mut ClientResponse) -> Error {
+async fn not_a_stream(link: &Link, attempt: &Attempt, response: &mut ClientResponse) -> Error {
     let provider = &link.provider;
     match drain::whole(response, provider.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await {
         Err(error) => error,
-        Ok(body) => match Reply::decode(&body, &provider.quirks, false, "") {
+        Ok(body) => match Reply::decode(attempt.out.wire, &body, reading(link, attempt), &attempt.envelope) {
             Err(wrong) => wrong.into_error(&provider.id),
             Ok(_) => Error::upstream(
                 format!("{} answered a streaming request with a whole reply.", provider.id),
@@ -229,13 +228,11 @@ async fn whole(
 ) -> Result<(), Stop> {
     let provider = &link.provider;
     let body = drain::whole(response, provider.timeouts.idle, REPLY_BYTES_MAX, &provider.id).await?;
-    let think = think_tags(link, attempt);
-    let made_up = made_up_ids(attempt);
-    let mut reply = Reply::decode(&body, &provider.quirks, think, &made_up)
+    let mut reply = Reply::decode(attempt.out.wire, &body, reading(link, attempt), &attempt.envelope)
         .map_err(|wrong| wrong.into_error(&provider.id))?;
     meter.first_content();
-    meter.service_tier(reply.service_tier.as_deref());
-    let (usage, object) = match reply.metered.take() {
+    meter.service_tier(reply.service_tier());
+    let (usage, object) = match reply.take_metered() {
         Some(metered) => {
             meter.reported(metered.usage);
             (metered.usage, metered.object)
@@ -243,7 +240,7 @@ async fn whole(
         None => {
             meter.delivered(reply.delivered());
             let usage = count(meter).await?;
-            (usage, openai::estimated_usage(&usage))
+            (usage, estimated(&usage))
         }
     };
     let rendered = reply.render(&attempt.envelope, meter.elapsed_ms(), object, meter.cost(&usage));
@@ -257,11 +254,15 @@ async fn pump(
     attempt: &Attempt,
     meter: &mut Meter,
     response: &mut ClientResponse,
+    content_type: &str,
 ) -> Result<(), Stop> {
     let provider = &link.provider;
-    let call = &attempt.call;
-    let quirks = provider.quirks.clone();
-    meter.decode_with(Decoder::new(quirks, think_tags(link, attempt), call.include_usage, call.n));
+    meter.decode_with(Decoder::new(
+        attempt.out.wire,
+        reading(link, attempt),
+        content_type,
+        &attempt.envelope,
+    ));
     let mut patience = provider.timeouts.first_event;
     loop {
         let piece = drain::next_piece(response, patience, &provider.id).await;
@@ -269,8 +270,8 @@ async fn pump(
         let mut out = Vec::new();
         let decoder = meter.decoder().ok_or(Error::Internal)?;
         let mut refused = false;
-        let mut readable = |wrong: openai::StreamError| {
-            refused = matches!(wrong, openai::StreamError::Fault(_));
+        let mut readable = |wrong: DecodeError| {
+            refused = matches!(wrong, DecodeError::Fault(_));
             wrong.into_error(&provider.id)
         };
         let fed: Result<Fed, Error> = match piece {
@@ -303,8 +304,8 @@ async fn pump(
 /// What goes last: usage where asked for, the end marker.
 async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
     let decoder = meter.decoder().ok_or(Error::Internal)?;
-    let tier = decoder.service_tier.clone();
-    let metered = decoder.metered.take();
+    let tier = decoder.service_tier().map(str::to_owned);
+    let metered = decoder.take_metered();
     meter.service_tier(tier.as_deref());
     let (usage, object) = match metered {
         Some(metered) => {
@@ -315,7 +316,7 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
         None if !attempt.call.include_usage => (Usage::default(), serde_json::Map::new()),
         None => {
             let usage = count(meter).await?;
-            (usage, openai::estimated_usage(&usage))
+            (usage, estimated(&usage))
         }
     };
     let cost = meter.cost(&usage);
@@ -339,11 +340,13 @@ async fn count(meter: &mut Meter) -> Result<Usage, Error> {
     Ok(usage)
 }
 
-fn think_tags(link: &Link, attempt: &Attempt) -> bool {
-    crate::wire::quirks::any_glob(&link.provider.quirks.think_tags_models, &attempt.target.upstream)
-}
-
-/// Start of ids for tool calls that come without one: unique per attempt.
-fn made_up_ids(attempt: &Attempt) -> String {
-    format!("call_{}", attempt.envelope.fallback_id.trim_start_matches("chatcmpl-"))
+/// How the answer of an attempt is to be read.
+fn reading<'a>(link: &'a Link, attempt: &Attempt) -> Reading<'a> {
+    let quirks = &link.provider.quirks;
+    Reading {
+        quirks,
+        think_tags: any_glob(&quirks.think_tags_models, &attempt.target.upstream),
+        include_usage: attempt.call.include_usage,
+        n: attempt.call.n,
+    }
 }

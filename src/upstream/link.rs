@@ -3,7 +3,8 @@
 //! The client's defaults are not a gateway's: no limit of 100 connections (admission is ours), no redirects
 //! (they would carry the credential away), no decompression, no five-second timeout, TCP_NODELAY on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
 use awc::error::SendRequestError;
 use awc::http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    USER_AGENT,
 };
 use awc::http::{Uri, Version};
 use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
@@ -20,6 +22,7 @@ use bytes::Bytes;
 
 use crate::config::{AuthStyle, Provider, Secret};
 use crate::error::Error;
+use crate::wire::WireFormat;
 
 /// How long an idle upstream connection is kept: below what common servers and balancers allow.
 const POOL_IDLE: Duration = Duration::from_secs(30);
@@ -46,10 +49,31 @@ pub struct Sent {
 pub struct Link {
     /// The row.
     pub provider: Arc<Provider>,
-    whole: FrozenClientRequest,
-    stream: FrozenClientRequest,
+    pooled: Client,
     /// Without a pool: for the one retry after a pooled connection turned out to be closed.
-    fresh: FrozenClientRequest,
+    single: Client,
+    /// Prepared heads by path: first of whole replies, then of streams.
+    heads: RefCell<[Heads; 2]>,
+}
+
+type Heads = HashMap<Box<str>, FrozenClientRequest>;
+
+/// Prepared heads kept at most, of each kind: models that are named in the path make one each.
+const HEADS_MAX: usize = 256;
+
+/// What one request is sent with.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Format of the upstream.
+    pub wire: WireFormat,
+    /// A stream is asked for.
+    pub stream: bool,
+    /// Path after the provider's `base_url`.
+    pub path: String,
+    /// Headers of this request alone.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// The row cannot be turned into requests; said at start.
@@ -68,26 +92,45 @@ impl Link {
     /// # Errors
     /// An address, credential or header that HTTP cannot carry.
     pub fn new(provider: Arc<Provider>, tls: &Arc<rustls::ClientConfig>) -> Result<Rc<Self>, LinkError> {
-        let url: Uri = format!("{}/chat/completions", provider.base_url)
-            .parse()
-            .map_err(|_| LinkError(format!("providers.{}.base_url is not a URL", provider.id)))?;
-        let pooled = client(&provider, tls, POOL_IDLE);
-        let single = client(&provider, tls, Duration::ZERO);
-        Ok(Rc::new(Self {
-            whole: head(&pooled, &url, &provider, false)?,
-            stream: head(&pooled, &url, &provider, true)?,
-            fresh: head(&single, &url, &provider, true)?,
+        let link = Self {
+            pooled: client(&provider, tls, POOL_IDLE),
+            single: client(&provider, tls, Duration::ZERO),
+            heads: RefCell::default(),
             provider,
-        }))
+        };
+        for route in &link.provider.routes {
+            head(&link.pooled, &link.provider, route.wire, false, &route.path("m", false))?;
+        }
+        Ok(Rc::new(link))
+    }
+
+    /// The prepared head of a request.
+    fn head(&self, out: &Outgoing) -> Result<FrozenClientRequest, LinkError> {
+        let at = usize::from(out.stream);
+        if let Some(known) = self.heads.borrow().get(at).and_then(|heads| heads.get(out.path.as_str())) {
+            return Ok(known.clone());
+        }
+        let made = head(&self.pooled, &self.provider, out.wire, out.stream, &out.path)?;
+        if let Some(heads) = self.heads.borrow_mut().get_mut(at) {
+            if heads.len() >= HEADS_MAX {
+                heads.clear();
+            }
+            heads.insert(out.path.as_str().into(), made.clone());
+        }
+        Ok(made)
     }
 
     /// Sends a body over a connection of the pool, or a new one when none is idle.
-    pub async fn send(&self, stream: bool, body: Bytes) -> Sent {
+    ///
+    /// # Errors
+    /// A path or header that HTTP cannot carry.
+    pub async fn send(&self, out: &Outgoing) -> Result<Sent, LinkError> {
         let connected = Rc::new(Cell::new(false));
-        let request = if stream { &self.stream } else { &self.whole };
+        let request = self.head(out)?;
+        let sending = with_headers(&request, out)?;
         // The pool connects within the request that asks for it: what this scope sees is its own connection.
-        let result = CONNECTED.scope(Rc::clone(&connected), request.send_body(body)).await;
-        Sent { result, pooled: !connected.get() }
+        let result = CONNECTED.scope(Rc::clone(&connected), sending).await;
+        Ok(Sent { result, pooled: !connected.get() })
     }
 
     /// An error without this account's credentials: upstreams quote what they refuse.
@@ -98,8 +141,11 @@ impl Link {
     }
 
     /// Sends a body over a connection of its own.
-    pub fn send_fresh(&self, body: Bytes) -> SendClientRequest {
-        self.fresh.send_body(body)
+    ///
+    /// # Errors
+    /// A path or header that HTTP cannot carry.
+    pub fn send_fresh(&self, out: &Outgoing) -> Result<SendClientRequest, LinkError> {
+        with_headers(&head(&self.single, &self.provider, out.wire, out.stream, &out.path)?, out)
     }
 }
 
@@ -142,18 +188,35 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) 
     Client::builder().connector(connector).disable_timeout().disable_redirects().no_default_headers().finish()
 }
 
-/// The request head that every request to this provider shares.
+/// Sends a body with the headers of its request alone.
+fn with_headers(request: &FrozenClientRequest, out: &Outgoing) -> Result<SendClientRequest, LinkError> {
+    if out.headers.is_empty() {
+        return Ok(request.send_body(out.body.clone()));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in &out.headers {
+        let bad = |_| LinkError(format!("header `{name}` cannot be sent"));
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).map_err(bad)?);
+    }
+    Ok(request.extra_headers(headers).send_body(out.body.clone()))
+}
+
+/// The request head that every request to this path shares.
 fn head(
     client: &Client,
-    url: &Uri,
     provider: &Provider,
+    wire: WireFormat,
     stream: bool,
+    path: &str,
 ) -> Result<FrozenClientRequest, LinkError> {
     let bad =
         |what: &str| LinkError(format!("providers.{}.{what} cannot be sent in an HTTP header", provider.id));
-    let accept = if stream { "text/event-stream" } else { "application/json" };
+    let url: Uri = format!("{}{path}", provider.base_url)
+        .parse()
+        .map_err(|_| LinkError(format!("providers.{}.base_url is not a URL", provider.id)))?;
+    let accept = wire.accepts(stream);
     let mut request = client
-        .post(url)
+        .post(&url)
         .no_decompress()
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
         .insert_header((ACCEPT, HeaderValue::from_static(accept)))

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::money::Usd;
 use crate::policy::route::Target;
 use crate::receipt::{Outcome, Receipt, Unmetered};
-use crate::wire::openai::Decoder;
+use crate::wire::Decoder;
 
 /// Largest request kept for counting tokens should the upstream not tell, bytes.
 const REQUEST_KEPT_MAX: usize = 64 * 1024;
@@ -64,7 +64,7 @@ pub struct Meter {
     usage: Option<Usage>,
     estimated: bool,
     service_tier: Option<Arc<str>>,
-    decoder: Option<Box<Decoder>>,
+    decoder: Option<Decoder>,
     delivered: Option<String>,
 }
 
@@ -101,12 +101,12 @@ impl Meter {
 
     /// Hands the decoder over to the meter.
     pub fn decode_with(&mut self, decoder: Decoder) -> &mut Decoder {
-        self.decoder.insert(Box::new(decoder))
+        self.decoder.insert(decoder)
     }
 
     /// The decoder, once there is one.
     pub fn decoder(&mut self) -> Option<&mut Decoder> {
-        self.decoder.as_deref_mut()
+        self.decoder.as_mut()
     }
 
     /// The response head arrived.
@@ -203,8 +203,8 @@ impl Meter {
         if let Some(usage) = self.usage {
             return Some(usage);
         }
-        if let Some(metered) = self.decoder.as_ref().and_then(|decoder| decoder.metered.as_ref()) {
-            return Some(metered.usage);
+        if let Some(usage) = self.decoder.as_ref().and_then(Decoder::reported) {
+            return Some(usage);
         }
         // Nothing is charged for what never began: no head, or an error for an answer.
         let began = self.status == 200 && (self.decoder.is_some() || self.delivered.is_some());

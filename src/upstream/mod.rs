@@ -9,5 +9,5 @@ mod meter;
 
 pub use call::{Call, CallFacts};
 pub use exchange::{Attempt, Failure, ReplyEvent, run};
-pub use link::{Link, LinkError, tls_config};
+pub use link::{Link, LinkError, Outgoing, tls_config};
 pub use meter::{Finished, Meter, Sinks};

@@ -1,25 +1,29 @@
 //! Wire formats: one upstream API each. Pure: bytes and values in, bytes and values out; no I/O, no clock.
 //!
 //! A format has the same four parts: encode a request, decode a reply, decode an error, and one stateful stream
-//! decoder object per stream. What they share is here.
+//! decoder object per stream. What they share is here; `format` is the table of them and the way to use any.
 
+pub mod anthropic;
+pub mod bedrock_converse;
+pub mod cohere;
+pub mod decode;
+pub mod encode;
 pub mod envelope;
 pub mod fault;
+pub mod format;
+pub mod gemini;
 pub mod openai;
 pub mod quirks;
+pub mod responses;
 pub mod sse;
+#[cfg(test)]
+pub mod testing;
+pub mod translate;
+pub mod usage;
 
-use serde::{Deserialize, Serialize};
-
+pub use decode::{DecodeError, Fed};
+pub use encode::{Encoded, Media, Order};
 pub use envelope::Envelope;
 pub use fault::Fault;
+pub use format::{Decoder, Reading, Reply, WireFormat};
 pub use quirks::Quirks;
-
-/// The wire format a provider speaks. A provider is a row of data; a format is code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WireFormat {
-    /// POST {base}/chat/completions as OpenAI defined it.
-    #[default]
-    Openai,
-}

@@ -169,7 +169,10 @@ fn imports(line: &str, depth: usize) -> Vec<&str> {
         .collect()
 }
 
-/// The provider id that a line matches on or compares with, if any. `openai` is a wire format's name too.
+/// Ids that are the names of wire formats, too.
+const FORMATS: &[&str] = &["openai", "anthropic", "gemini", "cohere"];
+
+/// The provider id that a line matches on or compares with, if any.
 fn vendor_decision(line: &str) -> Option<&str> {
     let ids = provider_ids();
     let quoted = line.split('"').skip(1).step_by(2);
@@ -184,7 +187,7 @@ fn provider_ids() -> &'static HashSet<String> {
         let text = fs::read_to_string(path).expect("the shipped rows");
         let id = |line: &str| {
             let id = line.strip_prefix("  ")?.strip_suffix(':')?;
-            (!id.starts_with([' ', '#']) && id != "openai").then(|| id.to_owned())
+            (!id.starts_with([' ', '#']) && !FORMATS.contains(&id)).then(|| id.to_owned())
         };
         text.lines().filter_map(id).collect()
     });

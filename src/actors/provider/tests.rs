@@ -16,12 +16,12 @@ use crate::actors::messages::{Assign, Assigned};
 use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
 use crate::actors::testing::Recorder;
-use crate::config::{AuthStyle, Provider as Row, Timeouts};
+use crate::config::{AuthStyle, Provider as Row, Route, Timeouts};
 use crate::policy::quota::{KeyQuota, Limits};
 use crate::policy::route::{Ask, Router, Target, Upstream};
 use crate::receipt::Caller;
 use crate::store::{KeyEntry, KeyTable};
-use crate::upstream::{Attempt, Call, CallFacts, ReplyEvent};
+use crate::upstream::{Attempt, Call, CallFacts, Outgoing, ReplyEvent};
 use crate::wire::{Envelope, Quirks, WireFormat};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,7 +50,9 @@ fn row(port: u16) -> Arc<Row> {
     };
     Arc::new(Row {
         id: Arc::from("up"),
-        wire: WireFormat::Openai,
+        routes: vec![Route { models: vec!["*".to_owned()], ..Route::default() }],
+        responses: false,
+        vars: BTreeMap::new(),
         base_url: format!("http://127.0.0.1:{port}/v1"),
         auth: AuthStyle::None,
         api_key: None,
@@ -108,9 +110,15 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         n: 1,
     };
     let call = Call::new(facts, quota.admit(1, std::time::Instant::now()).unwrap());
-    let body = Bytes::from_static(b"{}");
+    let out = Outgoing {
+        wire: WireFormat::Openai,
+        stream: false,
+        path: "/chat/completions".to_owned(),
+        headers: Vec::new(),
+        body: Bytes::from_static(b"{}"),
+    };
     let (envelope, deadline) = (Box::<Envelope>::default(), Instant::now() + PATIENCE);
-    let attempt = Attempt { call, target, number: 1, body, envelope, deadline, events };
+    let attempt = Attempt { call, target, number: 1, out, envelope, deadline, events };
     address.send(Execute(attempt)).await.unwrap().unwrap();
     receiver
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::catalog::file::OfferEntry;
 use crate::catalog::scale::per_million;
 use crate::catalog::{Price, Rates, ServiceTier, SizeTier, TierPrice};
+use crate::chat::Trait;
 use crate::money::Usd;
 
 /// What an entry says explicitly: capability -> yes or no.
@@ -61,10 +62,43 @@ pub fn offer(provider: &str, upstream: &str, value: &Value) -> (OfferEntry, Clai
         context_window: count("max_input_tokens").or_else(|| count("max_tokens")),
         max_output: count("max_output_tokens"),
         capabilities: Vec::new(),
+        traits: traits(value),
         retires: value.get("deprecation_date").and_then(Value::as_str).map(str::to_owned),
         price: price.map(|price| per_million(&price)),
     };
     (offer, claims(value), rounded)
+}
+
+/// LiteLLM's flag -> our trait, where `true` says so.
+const TRAITS: &[(&str, Trait)] = &[
+    ("supports_adaptive_thinking", Trait::AdaptiveThinking),
+    ("supports_legacy_thinking", Trait::BudgetThinking),
+    ("supports_native_structured_output", Trait::NativeSchema),
+    ("supports_minimal_reasoning_effort", Trait::MinimalEffort),
+    ("supports_xhigh_reasoning_effort", Trait::XhighEffort),
+    ("supports_max_reasoning_effort", Trait::MaxEffort),
+];
+
+/// Controls and habits. Thinking that is not said to be adaptive is steered by a budget.
+fn traits(value: &Value) -> Vec<String> {
+    let says = |flag: &str| value.get(flag).and_then(Value::as_bool);
+    let mut found: Vec<Trait> =
+        TRAITS.iter().filter(|(flag, _)| says(flag) == Some(true)).map(|(_, one)| *one).collect();
+    if says("supports_reasoning") == Some(true) && says("supports_adaptive_thinking") != Some(true) {
+        found.push(Trait::BudgetThinking);
+    }
+    if says("supports_sampling_params") == Some(false) {
+        found.push(Trait::FixedSampling);
+    }
+    if says("supports_forced_tool_use") == Some(false) {
+        found.push(Trait::FreeToolsOnly);
+    }
+    if value.get("mode").and_then(Value::as_str) == Some("responses") {
+        found.push(Trait::ResponsesOnly);
+    }
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().map(|one| one.name().to_owned()).collect()
 }
 
 fn claims(value: &Value) -> Claims {

@@ -61,7 +61,7 @@ fn provider_view(provider: &Provider, config: &Value) -> Value {
     let credential = config.get("providers").and_then(|all| all.get(&*provider.id)?.get("api_key"));
     json!({
         "id": &*provider.id,
-        "wire": provider.wire,
+        "wire": provider.wire(),
         "base_url": provider.base_url,
         "catalog": &*provider.catalog,
         "credential": credential,

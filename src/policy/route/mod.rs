@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::{Capabilities, Capability, Catalog, Offer};
-use crate::chat::{ChatRequest, Uses};
+use crate::chat::{ChatRequest, Facts, Uses};
 use crate::error::Error;
 
 /// Targets of one plan at most: more attempts would only make an outage worse.
@@ -132,6 +132,17 @@ pub struct Target {
     pub upstream: Arc<str>,
     /// What the catalogue knows; `None` for a name it does not know.
     pub offer: Option<Arc<Offer>>,
+}
+
+impl Target {
+    /// What is known of the model.
+    pub fn facts(&self) -> Facts {
+        self.offer.as_ref().map_or_else(Facts::default, |offer| Facts {
+            known: true,
+            max_output: offer.max_output,
+            traits: offer.traits,
+        })
+    }
 }
 
 /// An ordered list of targets.

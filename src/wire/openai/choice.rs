@@ -2,9 +2,7 @@
 
 use super::think::ThinkSplitter;
 use super::tool_calls::ToolCalls;
-
-/// Text of the answer that is kept for counting tokens, bytes; beyond it only the length is.
-const DELIVERED_BYTES_MAX: usize = 64 * 1024;
+use crate::wire::decode::Delivered;
 
 /// State of one choice.
 #[derive(Clone, Debug, Default)]
@@ -26,10 +24,8 @@ pub struct Choice {
 pub struct Choices {
     list: Vec<Choice>,
     think_tags: bool,
-    /// Text, reasoning and tool arguments delivered, cut at a bound.
-    pub delivered: String,
-    /// Their length in all, bytes.
-    pub delivered_len: usize,
+    /// Text, reasoning and tool arguments delivered.
+    pub delivered: Delivered,
 }
 
 /// Choices of one stream at most; a real `n` is far below.
@@ -76,15 +72,6 @@ impl Choices {
 
     /// Notes text that goes to the client.
     pub fn deliver(&mut self, text: &str) {
-        self.delivered_len += text.len();
-        let room = DELIVERED_BYTES_MAX.saturating_sub(self.delivered.len());
-        if room == 0 {
-            return;
-        }
-        let mut cut = text.len().min(room);
-        while !text.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        self.delivered.push_str(text.get(..cut).unwrap_or(""));
+        self.delivered.note(text);
     }
 }

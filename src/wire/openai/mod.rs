@@ -17,6 +17,5 @@ mod usage;
 
 pub use error::decode_error;
 pub use reply::Reply;
-pub use request::{EncodeError, Encoded, encode_request};
-pub use stream::{Decoder, Fed, StreamError};
-pub use usage::{Metered, estimated as estimated_usage};
+pub use request::encode_request;
+pub use stream::Decoder;

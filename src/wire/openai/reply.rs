@@ -6,12 +6,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::stream::StreamError;
-use super::usage::{self, Metered};
-use super::{error, finish, rewrite};
+use super::{error, finish, rewrite, usage};
 use crate::json::{self, Edit, Members};
 use crate::money::Usd;
-use crate::wire::{Envelope, Quirks};
+use crate::wire::usage::{Metered, render};
+use crate::wire::{DecodeError, Envelope, Quirks};
 
 /// A decoded reply, ready to be rendered once its usage and cost are settled.
 #[derive(Debug)]
@@ -74,25 +73,25 @@ impl Reply {
         quirks: &Quirks,
         think_tags: bool,
         made_up_id: &str,
-    ) -> Result<Self, StreamError> {
+    ) -> Result<Self, DecodeError> {
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Err(StreamError::Invalid("it answered with an empty body".to_owned()));
+            return Err(DecodeError::Invalid("it answered with an empty body".to_owned()));
         }
-        let unreadable = || StreamError::Invalid("its answer is not a JSON object".to_owned());
+        let unreadable = || DecodeError::Invalid("its answer is not a JSON object".to_owned());
         let text = std::str::from_utf8(body).map_err(|_| unreadable())?;
         let members = Members::parse(text).map_err(|_| unreadable())?;
         if let Some(written) =
             members.get(text, "error").filter(|written| !matches!(*written, "null" | "\"\""))
         {
             let _ = written;
-            return Err(StreamError::Fault(error::decode_error(200, body)));
+            return Err(DecodeError::Fault(error::decode_error(200, body)));
         }
         let written = members.get(text, "choices").filter(|choices| choices.starts_with('['));
         let Some(written) = written else {
             if error::stands_alone(&members, text) {
-                return Err(StreamError::Fault(error::decode_error(200, body)));
+                return Err(DecodeError::Fault(error::decode_error(200, body)));
             }
-            return Err(StreamError::Invalid("its answer has no choices".to_owned()));
+            return Err(DecodeError::Invalid("its answer has no choices".to_owned()));
         };
         let choices = match (think_tags, is_plain(written)) {
             (false, true) => None,
@@ -124,7 +123,7 @@ impl Reply {
     ) -> Vec<u8> {
         let mut edits = vec![
             Edit::Set("model", Cow::Owned(json::string(&envelope.model))),
-            Edit::Set("usage", Cow::Owned(usage::render(usage, cost))),
+            Edit::Set("usage", Cow::Owned(render(usage, cost))),
             Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))),
         ];
         if let Some(choices) = &self.choices {
@@ -164,15 +163,15 @@ fn is_plain(written: &str) -> bool {
 }
 
 /// Rebuilds the choices of a dialect.
-fn rebuild(written: &str, think_tags: bool, made_up_id: &str) -> Result<Vec<u8>, StreamError> {
-    let unreadable = |_| StreamError::Invalid("its choices cannot be read".to_owned());
+fn rebuild(written: &str, think_tags: bool, made_up_id: &str) -> Result<Vec<u8>, DecodeError> {
+    let unreadable = |_| DecodeError::Invalid("its choices cannot be read".to_owned());
     let mut choices: Vec<Value> = serde_json::from_str(written).map_err(unreadable)?;
     if choices.is_empty() {
-        return Err(StreamError::Invalid("its answer has no choices".to_owned()));
+        return Err(DecodeError::Invalid("its answer has no choices".to_owned()));
     }
     for (at, choice) in choices.iter_mut().enumerate() {
         if choice.get("error").is_some_and(|error| !error.is_null()) {
-            return Err(StreamError::Fault(error::from_value(0, choice)));
+            return Err(DecodeError::Fault(error::from_value(0, choice)));
         }
         rewrite::reply_choice(choice, at, think_tags, made_up_id);
         if let Some(choice) = choice.as_object_mut() {
@@ -196,13 +195,13 @@ mod tests {
         ] {
             let decoded = Reply::decode(body.as_bytes(), &Quirks::default(), false, "");
             assert!(
-                matches!(&decoded, Err(StreamError::Fault(fault)) if fault.message == "m" && fault.status == 400),
+                matches!(&decoded, Err(DecodeError::Fault(fault)) if fault.message == "m" && fault.status == 400),
                 "{body}: {decoded:?}"
             );
         }
         for body in ["", " \n", "<html>", "{}", "[]", r#"{"choices":[]}"#, r#"{"message":{"role":"x"}}"#] {
             let decoded = Reply::decode(body.as_bytes(), &Quirks::default(), false, "");
-            assert!(matches!(decoded, Err(StreamError::Invalid(_))), "{body}");
+            assert!(matches!(decoded, Err(DecodeError::Invalid(_))), "{body}");
         }
     }
 }

@@ -13,19 +13,8 @@ use crate::chat::{ChatRequest, Effort, fields};
 use crate::error::Error;
 use crate::json::{self, Edit, Members};
 use crate::wire::Quirks;
+use crate::wire::encode::{Encoded, Order, refuse_dropped};
 use crate::wire::quirks::{EffortStyle, MaxTokensField, ReasoningBack, any_glob};
-
-/// Why a request cannot be put into this format for this vendor; always a 400.
-pub type EncodeError = Error;
-
-/// A request as it goes upstream.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// The body.
-    pub body: Bytes,
-    /// Parameters that the target cannot take and that were left out.
-    pub dropped: Vec<String>,
-}
 
 /// One encoding under way.
 struct Encoder<'a> {
@@ -37,17 +26,12 @@ struct Encoder<'a> {
     dropped: Vec<String>,
 }
 
-/// Encodes `body`, which `request` was parsed from, for the upstream model `model`.
+/// Encodes a request for the order's model.
 ///
 /// # Errors
 /// 400 when the target cannot take a parameter and `strict` says not to drop it, or it cannot be dropped.
-pub fn encode_request(
-    body: &Bytes,
-    request: &ChatRequest,
-    model: &str,
-    quirks: &Quirks,
-    strict: bool,
-) -> Result<Encoded, EncodeError> {
+pub fn encode_request(order: &Order<'_>) -> Result<Encoded, Error> {
+    let Order { body, request, model, quirks, strict, .. } = *order;
     let text = std::str::from_utf8(body).map_err(|_| Error::Internal)?;
     let mut encoder =
         Encoder { text, request, model, quirks, edits: Vec::with_capacity(8), dropped: Vec::new() };
@@ -62,17 +46,16 @@ pub fn encode_request(
             format!("`n` above 1 is not supported by the provider of `{model}`; ask once per choice.");
         return Err(Error::invalid_code(message, Some("n"), "unsupported_parameter"));
     }
-    if strict && let Some(param) = encoder.dropped.first() {
-        let message = format!("`{param}` is not supported by `{model}`, and strict mode refuses to drop it.");
-        return Err(Error::invalid_code(message, Some(param), "unsupported_parameter"));
+    if strict {
+        refuse_dropped(&encoder.dropped, model)?;
     }
     let Encoder { edits, dropped, .. } = encoder;
     if edits.is_empty() {
-        return Ok(Encoded { body: body.clone(), dropped });
+        return Ok(Encoded { body: body.clone(), dropped, headers: Vec::new() });
     }
     let mut out = Vec::with_capacity(body.len() + 128);
     request.members.splice(text, &edits, &mut out);
-    Ok(Encoded { body: Bytes::from(out), dropped })
+    Ok(Encoded { body: Bytes::from(out), dropped, headers: Vec::new() })
 }
 
 impl<'a> Encoder<'a> {
@@ -225,7 +208,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Values whose shape the vendor wants otherwise.
-    fn shapes(&mut self) -> Result<(), EncodeError> {
+    fn shapes(&mut self) -> Result<(), Error> {
         if let Some(word) = &self.quirks.tool_choice_required
             && matches!(self.given("tool_choice"), Some("\"required\"" | "\"any\""))
         {

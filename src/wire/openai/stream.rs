@@ -9,49 +9,12 @@ use serde_json::{Map, Value};
 
 use super::choice::Choices;
 use super::plain::{self, Seen};
-use super::usage::{self, Metered};
+use super::usage;
 use super::{error, rewrite};
-use crate::error::Error;
 use crate::json::{self, Edit, Members};
 use crate::money::Usd;
-use crate::wire::{Envelope, Fault, Quirks, sse};
-
-/// Why a reply or a stream is not an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StreamError {
-    /// The upstream said so itself.
-    Fault(Fault),
-    /// It cannot be read; the text completes "provider sent an answer that cannot be used: ...".
-    Invalid(String),
-    /// It ended before its end.
-    Truncated,
-}
-
-impl StreamError {
-    /// The error a client sees.
-    pub fn into_error(self, provider: &str) -> Error {
-        match self {
-            Self::Fault(fault) => fault.into_error(provider),
-            Self::Invalid(what) => Error::upstream(
-                format!("{provider} sent an answer that cannot be used: {what}."),
-                "upstream_invalid_response",
-            ),
-            Self::Truncated => Error::upstream(
-                format!("{provider} broke the stream off before its end; what was sent is incomplete."),
-                "stream_truncated",
-            ),
-        }
-    }
-}
-
-/// What feeding bytes led to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fed {
-    /// Something of the answer itself is in the output.
-    pub content: bool,
-    /// The terminal event was read: call [`Decoder::finish`].
-    pub ended: bool,
-}
+use crate::wire::usage::{Metered, render};
+use crate::wire::{DecodeError, Envelope, Fed, Quirks, sse};
 
 /// Decoder of one stream.
 #[derive(Debug)]
@@ -112,7 +75,7 @@ impl Decoder {
 
     /// Text delivered so far (cut at a bound) and its length in all.
     pub fn delivered(&self) -> (&str, usize) {
-        (&self.choices.delivered, self.choices.delivered_len)
+        (self.choices.delivered.text(), self.choices.delivered.length())
     }
 
     /// True once there was something of the answer itself.
@@ -123,14 +86,14 @@ impl Decoder {
     /// Takes bytes as they come and appends the client's events to `out`.
     ///
     /// # Errors
-    /// See [`StreamError`]; what is in `out` then is still good.
+    /// See [`DecodeError`]; what is in `out` then is still good.
     pub fn feed(
         &mut self,
         bytes: &[u8],
         envelope: &Envelope,
         latency_ms: u64,
         out: &mut Vec<u8>,
-    ) -> Result<Fed, StreamError> {
+    ) -> Result<Fed, DecodeError> {
         let mut fed = Fed { ended: self.ended, content: false };
         if self.ended {
             return Ok(fed);
@@ -149,13 +112,13 @@ impl Decoder {
     /// The upstream closed. True when the stream is complete.
     ///
     /// # Errors
-    /// [`StreamError::Truncated`] when no terminal event came.
+    /// [`DecodeError::Truncated`] when no terminal event came.
     pub fn end_of_input(
         &mut self,
         envelope: &Envelope,
         latency_ms: u64,
         out: &mut Vec<u8>,
-    ) -> Result<Fed, StreamError> {
+    ) -> Result<Fed, DecodeError> {
         let mut fed = Fed::default();
         let mut reader = std::mem::take(&mut self.reader);
         if !self.ended
@@ -163,7 +126,7 @@ impl Decoder {
         {
             // A last event without its blank line counts if it can be read; half an event does not.
             match self.event(&event, envelope, latency_ms, out) {
-                Err(StreamError::Invalid(_)) => return Err(StreamError::Truncated),
+                Err(DecodeError::Invalid(_)) => return Err(DecodeError::Truncated),
                 other => fed.content = other?,
             }
         }
@@ -172,7 +135,7 @@ impl Decoder {
             self.ended = true;
             return self.check_content().map(|()| fed);
         }
-        Err(StreamError::Truncated)
+        Err(DecodeError::Truncated)
     }
 
     /// Writes what goes last: the usage chunk, where asked for, and `[DONE]`.
@@ -189,7 +152,7 @@ impl Decoder {
             let members = Members::parse(&held).unwrap_or_default();
             let mut edits = vec![
                 Edit::Set("choices", Cow::Borrowed(b"[]".as_slice())),
-                Edit::Set("usage", Cow::Owned(usage::render(usage, cost))),
+                Edit::Set("usage", Cow::Owned(render(usage, cost))),
                 Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))),
             ];
             let carried = std::mem::take(&mut self.carried);
@@ -207,7 +170,7 @@ impl Decoder {
         envelope: &Envelope,
         latency_ms: u64,
         out: &mut Vec<u8>,
-    ) -> Result<bool, StreamError> {
+    ) -> Result<bool, DecodeError> {
         let text = std::str::from_utf8(data).map_err(|_| unreadable())?;
         if text.trim() == "[DONE]" {
             self.ended = true;
@@ -218,7 +181,7 @@ impl Decoder {
         }
         let members = Members::parse(text).map_err(|_| unreadable())?;
         if members.get(text, "error").is_some_and(|error| !matches!(error, "null" | "\"\"")) {
-            return Err(StreamError::Fault(error::decode_error(0, data)));
+            return Err(DecodeError::Fault(error::decode_error(0, data)));
         }
         if let Some(metered) = usage::find(&members, text, &self.quirks) {
             self.metered = Some(metered);
@@ -229,7 +192,7 @@ impl Decoder {
         }
         match members.get(text, "choices").map(str::trim) {
             None | Some("null") if error::stands_alone(&members, text) => {
-                return Err(StreamError::Fault(error::decode_error(0, data)));
+                return Err(DecodeError::Fault(error::decode_error(0, data)));
             }
             None | Some("null") => self.without_choices(&members, text),
             Some(written) if written.starts_with('[') && written.trim_start_matches('[').trim() == "]" => {
@@ -262,7 +225,7 @@ impl Decoder {
         envelope: &Envelope,
         latency_ms: u64,
         out: &mut Vec<u8>,
-    ) -> Result<bool, StreamError> {
+    ) -> Result<bool, DecodeError> {
         let mut edits = Vec::with_capacity(6);
         let seen = match plain::accept(written, &mut self.choices) {
             Some(seen) => seen,
@@ -297,12 +260,12 @@ impl Decoder {
         &mut self,
         written: &str,
         envelope: &Envelope,
-    ) -> Result<Option<(Vec<u8>, Seen)>, StreamError> {
+    ) -> Result<Option<(Vec<u8>, Seen)>, DecodeError> {
         let mut list: Vec<Value> = serde_json::from_str(written).map_err(|_| unreadable())?;
         if let Some(failed) =
             list.iter().find(|choice| choice.get("error").is_some_and(|error| !error.is_null()))
         {
-            return Err(StreamError::Fault(error::from_value(0, failed)));
+            return Err(DecodeError::Fault(error::from_value(0, failed)));
         }
         let made_up = format!("call_{}", envelope.fallback_id.trim_start_matches("chatcmpl-"));
         let seen = rewrite::event_choices(&mut list, &mut self.choices, &made_up);
@@ -348,11 +311,11 @@ impl Decoder {
     }
 
     /// A stream that ends without having said anything is not an answer.
-    fn check_content(&self) -> Result<(), StreamError> {
+    fn check_content(&self) -> Result<(), DecodeError> {
         if self.content_seen {
             return Ok(());
         }
-        Err(StreamError::Invalid("its stream ended without an answer".to_owned()))
+        Err(DecodeError::Invalid("its stream ended without an answer".to_owned()))
     }
 }
 
@@ -371,12 +334,12 @@ fn write_event(members: &Members, text: &str, edits: &[Edit<'_>], out: &mut Vec<
     out.extend_from_slice(b"\n\n");
 }
 
-fn unreadable() -> StreamError {
-    StreamError::Invalid("an event of its stream is not a JSON object".to_owned())
+fn unreadable() -> DecodeError {
+    DecodeError::Invalid("an event of its stream is not a JSON object".to_owned())
 }
 
-fn too_large() -> StreamError {
-    StreamError::Invalid(format!("an event of its stream is larger than {} bytes", sse::EVENT_BYTES_MAX))
+fn too_large() -> DecodeError {
+    DecodeError::Invalid(format!("an event of its stream is larger than {} bytes", sse::EVENT_BYTES_MAX))
 }
 
 #[cfg(test)]

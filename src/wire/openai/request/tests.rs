@@ -1,10 +1,10 @@
 use super::*;
-use crate::chat::request;
+use crate::wire::WireFormat;
+use crate::wire::testing::{self, Target};
 
 fn encode(body: &str, quirks: &Quirks) -> (String, Vec<String>) {
-    let body = Bytes::copy_from_slice(body.as_bytes());
-    let parsed = request::parse(&body).unwrap();
-    let encoded = encode_request(&body, &parsed, "m", quirks, false).unwrap();
+    let target = Target { quirks: quirks.clone(), ..Target::default() };
+    let encoded = testing::encode(WireFormat::Openai, body, &target).unwrap();
     (String::from_utf8(encoded.body.to_vec()).unwrap(), encoded.dropped)
 }
 
@@ -69,9 +69,8 @@ fn messages_change_only_where_the_row_says() {
 
 #[test]
 fn strict_refuses_instead_of_dropping() {
-    let body = Bytes::from(body(",\"logit_bias\":{}"));
-    let parsed = request::parse(&body).unwrap();
     let quirks = Quirks { drop_params: vec!["logit_bias".into()], ..Quirks::default() };
-    let error = encode_request(&body, &parsed, "m", &quirks, true).unwrap_err();
+    let target = Target { quirks, strict: true, ..Target::default() };
+    let error = testing::encode(WireFormat::Openai, &body(",\"logit_bias\":{}"), &target).unwrap_err();
     assert_eq!((error.code(), error.param()), (Some("unsupported_parameter"), Some("logit_bias")));
 }

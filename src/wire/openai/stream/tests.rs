@@ -8,7 +8,7 @@ fn run(
     quirks: &Quirks,
     think: bool,
     include_usage: bool,
-) -> (Vec<Value>, bool, Result<(), StreamError>) {
+) -> (Vec<Value>, bool, Result<(), DecodeError>) {
     let envelope = Envelope { model: "p/m".into(), fallback_id: "chatcmpl-x".into(), ..Envelope::default() };
     let mut decoder = Decoder::new(quirks.clone(), think, include_usage, 1);
     let mut out = Vec::new();
@@ -70,17 +70,17 @@ fn an_end_is_proven_or_it_is_an_error() {
     for (chunks, expected) in [
         (&PLAIN[..4], Ok(())),
         (&PLAIN[..3], Ok(())),
-        (&PLAIN[..2], Err(StreamError::Truncated)),
-        (&PLAIN[..0], Err(StreamError::Truncated)),
+        (&PLAIN[..2], Err(DecodeError::Truncated)),
+        (&PLAIN[..0], Err(DecodeError::Truncated)),
     ] {
         let (_, done, result) = run(&[events(chunks).as_bytes()], &Quirks::default(), false, false);
         assert_eq!((done, result), (expected.is_ok(), expected), "{chunks:?}");
     }
     let half = format!("{}data: {{\"id\":", events(&PLAIN[..2]));
-    assert_eq!(run(&[half.as_bytes()], &Quirks::default(), false, false).2, Err(StreamError::Truncated));
+    assert_eq!(run(&[half.as_bytes()], &Quirks::default(), false, false).2, Err(DecodeError::Truncated));
     assert!(matches!(
         run(&[b"data: [DONE]\n\n"], &Quirks::default(), false, false).2,
-        Err(StreamError::Invalid(_))
+        Err(DecodeError::Invalid(_))
     ));
 }
 
@@ -95,7 +95,7 @@ fn errors_and_garbage_are_errors() {
     ] {
         let text = events(&[PLAIN[0], chunk]);
         assert!(
-            matches!(run(&[text.as_bytes()], &Quirks::default(), false, false).2, Err(StreamError::Fault(f)) if f.message == "m"),
+            matches!(run(&[text.as_bytes()], &Quirks::default(), false, false).2, Err(DecodeError::Fault(f)) if f.message == "m"),
             "{chunk}"
         );
     }
@@ -104,7 +104,7 @@ fn errors_and_garbage_are_errors() {
         assert!(
             matches!(
                 run(&[text.as_bytes()], &Quirks::default(), false, false).2,
-                Err(StreamError::Invalid(_))
+                Err(DecodeError::Invalid(_))
             ),
             "{chunk}"
         );

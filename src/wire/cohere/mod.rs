@@ -1,0 +1,27 @@
+//! Cohere's native chat, version 2.
+
+mod reply;
+mod request;
+mod stream;
+
+use crate::wire::Fault;
+use crate::wire::format::Codec;
+
+/// What this format is made of.
+pub const CODEC: Codec = Codec {
+    fields: request::FIELDS,
+    write: request::write,
+    events: stream::start,
+    reply: reply::read,
+    error,
+    path: "/v2/chat",
+    stream_path: "/v2/chat",
+    stream_type: "text/event-stream",
+    inline_images: false,
+    details: "cohere-v2",
+};
+
+/// Reads an error answer; never fails.
+fn error(status: u16, body: &[u8]) -> Fault {
+    crate::wire::openai::decode_error(status, body)
+}
