@@ -43,7 +43,8 @@ async fn no_file_ever_holds_a_key() {
         let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
         for key in [&first, &second] {
             seen_prefix |= holds(key.prefix());
-            assert!(!holds(&key.expose()[..key.prefix().len() + 1]));
+            // Some bytes more than the prefix: one could be the first of the next column by chance.
+            assert!(!holds(&key.expose()[..key.prefix().len() + 5]));
             assert!(!holds(&key.expose()[8..24]));
         }
     }
