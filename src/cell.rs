@@ -17,6 +17,7 @@ use crate::http::door;
 use crate::http::front::{Front, Limits};
 use crate::http::readiness::Readiness;
 use crate::policy::route::Router;
+use crate::policy::vault::Vault;
 use crate::receipt::Batch;
 use crate::store::KeyTable;
 use crate::upstream::Link;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub cut: watch::Receiver<bool>,
     /// Room for large bodies, shared by all cells.
     pub body_room: BodyRoom,
+    /// Reasoning of earlier answers, shared by all cells.
+    pub vault: Arc<Vault>,
     /// Bounds at the door.
     pub limits: Limits,
     /// The supervisors of the cells that were started.
@@ -74,6 +77,7 @@ impl Shared {
             readiness: Arc::clone(&self.readiness),
             cut: self.cut.clone(),
             body_room: self.body_room.clone(),
+            vault: Arc::clone(&self.vault),
             limits: self.limits,
         })
     }

@@ -249,7 +249,7 @@ impl Dispatch {
                 facts,
                 strict: self.order.strict,
                 media: &Media::default(),
-                recall: &|_| Vec::new(),
+                recall: &|message| self.order.call.recall(&target.provider, message),
             };
             let encoded = match route.wire.encode(&encoding) {
                 Ok(encoded) => encoded,

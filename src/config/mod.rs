@@ -31,5 +31,6 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    Alias, AliasTarget, AuthStyle, CatalogSettings, Log, Provider, Route, Server, Settings, Timeouts,
+    Alias, AliasTarget, AuthStyle, CatalogSettings, Log, Provider, ReasoningSettings, Route, Server,
+    Settings, Timeouts,
 };

@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::reader::Reader;
 use super::rows::Rows;
 use super::secret::{self, Outside, Resolved, Secret};
-use super::settings::{CatalogSettings, Log, Provider, Server, Settings};
+use super::settings::{CatalogSettings, Log, Provider, ReasoningSettings, Server, Settings};
 use super::{aliases, effective, provider, validate};
 
 /// A configuration that holds.
@@ -44,6 +44,10 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         admin_key: admin_key(&read, outside, &mut problems, &mut warnings),
         data_dir: PathBuf::from(read.text("data_dir").unwrap_or_default()),
         strict: read.flag("strict"),
+        reasoning: ReasoningSettings {
+            memory: read.count("reasoning.memory"),
+            life: read.duration("reasoning.life"),
+        },
         catalog: CatalogSettings {
             file: read.text("catalog.file").map(PathBuf::from),
             strict: read.flag("catalog.strict"),

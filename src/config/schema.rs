@@ -74,7 +74,7 @@ const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 25] = [
+const GENERAL_KEYS: [Key; 27] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -93,6 +93,8 @@ const GENERAL_KEYS: [Key; 25] = [
     key("server.drain_timeout", Kind::Duration, Some("30s"), "How long running calls may go on after SIGTERM."),
     key("server.max_connections", Kind::Count(1, 1_000_000), Some("25000"), "Client connections at most, per worker thread."),
     key("ops.listen", Kind::Listen, Some("127.0.0.1:9090"), "Address of the ops listener (/metrics, /admin, /health)."),
+    key("reasoning.memory", Kind::Size(0, 64 * GIB), Some("64MiB"), "Reasoning blocks (signatures, encrypted items) kept in memory for clients that do not send `reasoning_details` back; the oldest go first. `0B` keeps none."),
+    key("reasoning.life", Kind::Duration, Some("1h"), "How long a reasoning block is kept for the next turn."),
     key("catalog.file", Kind::Path, None, "A catalogue file that replaces the shipped one."),
     key("catalog.strict", Kind::Bool, Some("false"), "Refuse model names that the catalogue does not know, instead of sending them on unpriced."),
     key("catalog.auto", Kind::Names, None, "Canonical names that replace the catalogue's own pool for `model: auto`."),

@@ -23,6 +23,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Refuse instead of dropping parameters that a target cannot take.
     pub strict: bool,
+    /// Reasoning that is kept for clients that do not bring it back.
+    pub reasoning: ReasoningSettings,
     /// The catalogue and how it is used.
     pub catalog: CatalogSettings,
     /// Logs.
@@ -65,6 +67,15 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Client connections at most, per worker.
     pub max_connections: usize,
+}
+
+/// Reasoning that is kept for clients that do not bring it back.
+#[derive(Clone, Copy, Debug)]
+pub struct ReasoningSettings {
+    /// Bytes held at most.
+    pub memory: usize,
+    /// How long each block is held.
+    pub life: Duration,
 }
 
 /// The catalogue and how it is used.

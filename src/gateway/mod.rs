@@ -30,6 +30,7 @@ use crate::http::body_room::BodyRoom;
 use crate::http::front::Limits;
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::route::{Router, Upstream};
+use crate::policy::vault::Vault;
 use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
 use crate::upstream::{Link, tls_config};
 
@@ -109,6 +110,7 @@ impl Gateway {
             cut: when_cut,
             // One body of the largest size must have room, whatever was configured.
             body_room: BodyRoom::new(settings.server.body_memory.max(settings.server.body_limit)),
+            vault: Arc::new(Vault::new(settings.reasoning.memory, settings.reasoning.life)),
             limits: Limits::of(settings),
             supervisors: Arc::default(),
         };

@@ -89,6 +89,7 @@ async fn dispatch(
             stream: parsed.stream,
             include_usage: parsed.include_usage,
             n: parsed.n,
+            vault: Arc::clone(&front.vault),
         },
         permit,
     );

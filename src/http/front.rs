@@ -12,6 +12,7 @@ use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
 use crate::config::{Server, Settings};
 use crate::policy::route::Router;
+use crate::policy::vault::Vault;
 use crate::store::KeyTable;
 
 /// The reach of one worker's handlers.
@@ -32,6 +33,8 @@ pub struct Front {
     pub cut: tokio::sync::watch::Receiver<bool>,
     /// Room for large bodies, shared by all cells.
     pub body_room: BodyRoom,
+    /// Reasoning of earlier answers, shared by all cells.
+    pub vault: Arc<Vault>,
     /// Bounds at the door.
     pub limits: Limits,
 }

@@ -4,3 +4,4 @@ pub mod completion;
 pub mod quota;
 pub mod route;
 pub mod tokens;
+pub mod vault;

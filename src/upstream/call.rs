@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use crate::chat::conversation::{Detail, Message};
 use crate::policy::quota::QuotaPermit;
+use crate::policy::vault::Vault;
 use crate::receipt::Caller;
+use crate::wire::translate::Minted;
 
 /// One client request. Shared by the HTTP side and the exchanges: its quota is settled when the last of them is
 /// done with it, so also on cancel and panic.
@@ -26,6 +30,7 @@ pub struct Call {
     pub include_usage: bool,
     /// Choices asked for.
     pub n: u32,
+    vault: Arc<Vault>,
     /// Tokens used by its attempts so far.
     used: AtomicU64,
     quota: Option<QuotaPermit>,
@@ -48,12 +53,14 @@ pub struct CallFacts {
     pub include_usage: bool,
     /// Choices asked for.
     pub n: u32,
+    /// Reasoning of earlier answers.
+    pub vault: Arc<Vault>,
 }
 
 impl Call {
     /// A call that was admitted under `quota`.
     pub fn new(facts: CallFacts, quota: QuotaPermit) -> Arc<Self> {
-        let CallFacts { request_id, caller, tags, requested_model, stream, include_usage, n } = facts;
+        let CallFacts { request_id, caller, tags, requested_model, stream, include_usage, n, vault } = facts;
         Arc::new(Self {
             call_id: ulid::Ulid::generate(),
             request_id,
@@ -63,9 +70,27 @@ impl Call {
             stream,
             include_usage,
             n,
+            vault,
             used: AtomicU64::new(0),
             quota: Some(quota),
         })
+    }
+
+    /// Who shares reasoning: the caller's project, or the key alone.
+    fn tenant(&self) -> &str {
+        self.caller.project.as_deref().unwrap_or(&self.caller.key_id)
+    }
+
+    /// Keeps reasoning that `provider` minted, in case the client does not bring it back.
+    pub fn remember(&self, provider: &str, minted: Option<Minted>) {
+        if let Some(minted) = minted {
+            self.vault.remember(self.tenant(), provider, minted, Instant::now());
+        }
+    }
+
+    /// Reasoning that `provider` minted with this message.
+    pub fn recall(&self, provider: &str, message: &Message<'_>) -> Vec<Detail<'static>> {
+        self.vault.recall(self.tenant(), provider, message, Instant::now())
     }
 
     /// Counts the tokens of an attempt.

@@ -243,6 +243,7 @@ async fn whole(
             (usage, estimated(&usage))
         }
     };
+    attempt.call.remember(&attempt.target.provider, reply.minted());
     let rendered = reply.render(&attempt.envelope, meter.elapsed_ms(), object, meter.cost(&usage));
     attempt.events.send(ReplyEvent::Whole(Bytes::from(rendered))).await.map_err(|_| Cancelled)?;
     Ok(())
@@ -304,6 +305,7 @@ async fn pump(
 /// What goes last: usage where asked for, the end marker.
 async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
     let decoder = meter.decoder().ok_or(Error::Internal)?;
+    attempt.call.remember(&attempt.target.provider, decoder.minted());
     let tier = decoder.service_tier().map(str::to_owned);
     let metered = decoder.take_metered();
     meter.service_tier(tier.as_deref());
