@@ -70,9 +70,12 @@ pub struct Call {
 /// `usage`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    total_tokens: u64,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub completion_tokens: u64,
+    /// Both.
+    pub total_tokens: u64,
     prompt_tokens_details: PromptDetails,
     completion_tokens_details: CompletionDetails,
 }
@@ -108,6 +111,13 @@ pub struct Answer {
     pub usage: Option<Usage>,
 }
 
+impl Usage {
+    /// Tokens of the reasoning, counted in `completion_tokens`.
+    pub fn reasoning_tokens(&self) -> u64 {
+        self.completion_tokens_details.reasoning_tokens
+    }
+}
+
 impl Answer {
     /// Answers.
     pub fn of(request: &Request, behaviour: Behaviour) -> Self {
@@ -125,7 +135,7 @@ impl Answer {
             answer.finish = "tool_calls";
         }
         match behaviour {
-            Behaviour::Reasoning => answer.reasoning = thought(request),
+            Behaviour::Reasoning | Behaviour::Agent(_) => answer.reasoning = thought(request),
             Behaviour::Length => answer.finish = "length",
             Behaviour::Filter => answer.finish = "content_filter",
             _ => {}
@@ -197,6 +207,9 @@ fn calls(request: &Request, behaviour: Behaviour) -> Vec<Call> {
         (ToolChoice::Named(name), _) => request.tools.iter().filter(|tool| tool.name == *name).collect(),
         // Agents that must call until a last tool ends their run get there: each is called once, then the last.
         (ToolChoice::Required, _) => uncalled().or_else(|| request.tools.last()).into_iter().collect(),
+        (ToolChoice::Auto, Behaviour::Agent(rounds)) if request.rounds < rounds => {
+            request.tools.iter().cycle().take(2).collect()
+        }
         (ToolChoice::Auto, _) if request.tool_result.is_some() => Vec::new(),
         (ToolChoice::Auto, Behaviour::Tool) => request.tools.first().into_iter().collect(),
         (ToolChoice::Auto, Behaviour::Tools) => request.tools.iter().cycle().take(2).collect(),

@@ -28,12 +28,13 @@ const fn row(name: &'static str, example: &'static str, what: &'static str) -> R
 }
 
 /// Everything the stub can be told.
-pub const BEHAVIOURS: [Row; 19] = [
+pub const BEHAVIOURS: [Row; 20] = [
     row("echo", "echo", "answers with the last user message; honours tools, json_schema, n, logprobs"),
     row("slow", "slow:ms=2000", "the response head comes late"),
     row("drip", "drip:events=20,ms=100,bytes=8", "a stream of so many events, so far apart"),
     row("tool", "tool", "calls the first tool, or the one named; quotes its result afterwards"),
     row("tools", "tools", "two tool calls at once"),
+    row("agent", "agent:rounds=10", "reasons and calls two tools at once, for so many rounds; then answers"),
     row("reasoning", "reasoning", "reasoning_content before the answer"),
     row("think", "think", "reasoning between <think> tags in the text"),
     row("image", "image", "an answer with a picture"),
@@ -70,6 +71,8 @@ pub enum Behaviour {
     Tool,
     /// Calls two tools at once.
     Tools,
+    /// Reasons and calls two tools, for so many rounds.
+    Agent(u64),
     /// Reasoning in its own field.
     Reasoning,
     /// Reasoning between tags in the text.
@@ -117,6 +120,7 @@ impl Behaviour {
             "drip" => drip(&mut keys)?,
             "tool" => Self::Tool,
             "tools" => Self::Tools,
+            "agent" => Self::Agent(keys.number("rounds", 0..=1000)?.unwrap_or(10)),
             "reasoning" => Self::Reasoning,
             "think" => Self::Think,
             "error" => Self::Error {

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
-use super::answer::{Answer, PICTURE, Usage};
+use super::answer::{Answer, PICTURE};
+use super::dialect::Frames;
+use super::fault::Fault;
 use super::parts::Part;
 
 /// Facts of an answer beside its content.
@@ -48,15 +50,32 @@ impl Frame {
         Self { prefix, suffix, logprobs }
     }
 
-    /// The first event of a choice.
-    pub fn role(&self, choice: u32, answer: &Answer) -> Bytes {
+    fn event(&self, choice: u32, delta: &str, token: Option<&str>, reason: &str) -> Bytes {
+        let logprobs = match token.filter(|_| self.logprobs) {
+            Some(token) => json!({"content": [logprobs(token)], "refusal": null}).to_string(),
+            None => "null".to_owned(),
+        };
+        let mut event = String::with_capacity(self.prefix.len() + delta.len() + logprobs.len() + 96);
+        for piece in
+            [&self.prefix, r#"{"index":"#, &text(&choice), r#","delta":{"#, delta, r#"},"logprobs":"#]
+        {
+            event.push_str(piece);
+        }
+        for piece in [&logprobs, r#","finish_reason":"#, reason, "}", self.suffix] {
+            event.push_str(piece);
+        }
+        Bytes::from(event)
+    }
+}
+
+impl Frames for Frame {
+    fn role(&mut self, choice: u32, answer: &Answer) -> Bytes {
         let content = if answer.calls.is_empty() { "\"\"" } else { "null" };
         let delta = format!(r#""role":"assistant","content":{content},"refusal":null"#);
         self.event(choice, &delta, None, "null")
     }
 
-    /// One part.
-    pub fn part(&self, choice: u32, part: &Part, answer: &Answer) -> Bytes {
+    fn part(&mut self, choice: u32, part: &Part, answer: &Answer) -> Bytes {
         let mut token = None;
         let delta = match part {
             Part::Text(_) | Part::Drip(_) => {
@@ -92,30 +111,20 @@ impl Frame {
         self.event(choice, &delta, token.as_deref(), "null")
     }
 
-    /// The last event of a choice.
-    pub fn finish(&self, choice: u32, reason: &str) -> Bytes {
-        self.event(choice, "", None, &text(&reason))
+    fn finish(&mut self, choice: u32, answer: &Answer) -> Bytes {
+        self.event(choice, "", None, &text(&answer.finish))
     }
 
-    /// The event after the last choice.
-    pub fn usage(&self, usage: &Usage) -> Bytes {
-        Bytes::from(format!("{}],\"usage\":{}}}\n\n", self.prefix, text(usage)))
+    fn usage(&mut self, answer: &Answer) -> Option<Bytes> {
+        let usage = text(answer.usage.as_ref()?);
+        Some(Bytes::from(format!("{}],\"usage\":{usage}}}\n\n", self.prefix)))
     }
 
-    fn event(&self, choice: u32, delta: &str, token: Option<&str>, reason: &str) -> Bytes {
-        let logprobs = match token.filter(|_| self.logprobs) {
-            Some(token) => json!({"content": [logprobs(token)], "refusal": null}).to_string(),
-            None => "null".to_owned(),
-        };
-        let mut event = String::with_capacity(self.prefix.len() + delta.len() + logprobs.len() + 96);
-        for piece in
-            [&self.prefix, r#"{"index":"#, &text(&choice), r#","delta":{"#, delta, r#"},"logprobs":"#]
-        {
-            event.push_str(piece);
-        }
-        for piece in [&logprobs, r#","finish_reason":"#, reason, "}", self.suffix] {
-            event.push_str(piece);
-        }
-        Bytes::from(event)
+    fn done(&mut self) -> Bytes {
+        Bytes::from_static(b"data: [DONE]\n\n")
+    }
+
+    fn error(&mut self, fault: &Fault) -> Bytes {
+        [b"data: ", fault.body().as_slice(), b"\n\n"].concat().into()
     }
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::answer::{Answer, Words};
 use super::behaviour::Behaviour;
-use super::chunk::{Facts, Frame};
+use super::chunk::Facts;
+use super::dialect::{Dialect, Frames};
 use super::fault::Fault;
 use super::parts::{Part, Parts};
 use super::request::Request;
@@ -43,7 +44,7 @@ enum Phase {
 pub struct Events {
     answer: Answer,
     parts: Parts,
-    frame: Frame,
+    frames: Box<dyn Frames>,
     /// The event of a drip whose events are all alike.
     alike: Option<Bytes>,
     choices: u32,
@@ -59,7 +60,13 @@ pub struct Events {
 
 impl Events {
     /// The course of `answer`.
-    pub fn new(request: &Request, behaviour: Behaviour, answer: Answer, facts: &Facts) -> Self {
+    pub fn new(
+        dialect: Dialect,
+        request: &Request,
+        behaviour: Behaviour,
+        answer: Answer,
+        facts: &Facts,
+    ) -> Self {
         let (pace, fault, phase) = match behaviour {
             Behaviour::Drip { pace, .. } => (pace, None, Phase::Role),
             Behaviour::Truncate(after) => (Duration::ZERO, Some((after, Phase::Flush)), Phase::Role),
@@ -67,13 +74,15 @@ impl Events {
             Behaviour::Silent(wait) => (Duration::ZERO, None, Phase::Silence(wait)),
             _ => (Duration::ZERO, None, Phase::Role),
         };
-        let frame = Frame::new(facts, request.include_usage, request.logprobs);
-        let uniform = matches!(answer.words, Words::Drip { bytes: Some(_), .. }) && request.n == 1;
+        let mut frames = dialect.frames(request, &answer, facts);
+        let uniform = dialect == Dialect::Openai
+            && matches!(answer.words, Words::Drip { bytes: Some(_), .. })
+            && request.n == 1;
         Self {
             parts: Parts::of(&answer),
-            alike: uniform.then(|| frame.part(0, &Part::Drip(0), &answer)),
+            alike: uniform.then(|| frames.part(0, &Part::Drip(0), &answer)),
             answer,
-            frame,
+            frames,
             choices: request.n,
             include_usage: request.include_usage,
             pace,
@@ -96,7 +105,7 @@ impl Events {
     }
 
     fn role(&mut self) -> Step {
-        let event = self.frame.role(self.choice, &self.answer);
+        let event = self.frames.role(self.choice, &self.answer);
         if self.turn() {
             self.phase = Phase::Parts;
         }
@@ -121,7 +130,7 @@ impl Events {
         }
         let event = match &self.alike {
             Some(event) => event.clone(),
-            None => self.frame.part(self.choice, &part, &self.answer),
+            None => self.frames.part(self.choice, &part, &self.answer),
         };
         if self.turn() {
             self.at += 1;
@@ -131,7 +140,7 @@ impl Events {
     }
 
     fn finish(&mut self) -> Step {
-        let event = self.frame.finish(self.choice, self.answer.finish);
+        let event = self.frames.finish(self.choice, &self.answer);
         if self.turn() {
             self.phase = Phase::Usage;
         }
@@ -143,6 +152,18 @@ impl Iterator for Events {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
+        loop {
+            let step = self.step()?;
+            // What a format says nothing of is no event.
+            if !matches!(&step, Step::Send(bytes) if bytes.is_empty()) {
+                return Some(step);
+            }
+        }
+    }
+}
+
+impl Events {
+    fn step(&mut self) -> Option<Step> {
         loop {
             match self.phase {
                 Phase::Silence(wait) => {
@@ -158,18 +179,17 @@ impl Iterator for Events {
                 Phase::Finish => return Some(self.finish()),
                 Phase::Usage => {
                     self.phase = Phase::Done;
-                    if let Some(usage) = self.answer.usage.as_ref().filter(|_| self.include_usage) {
-                        return Some(Step::Send(self.frame.usage(usage)));
+                    if let Some(event) = self.frames.usage(&self.answer).filter(|_| self.include_usage) {
+                        return Some(Step::Send(event));
                     }
                 }
                 Phase::Done => {
                     self.phase = Phase::Over;
-                    return Some(Step::Send(Bytes::from_static(b"data: [DONE]\n\n")));
+                    return Some(Step::Send(self.frames.done()));
                 }
                 Phase::ErrorEvent => {
                     self.phase = Phase::Over;
-                    let body = Fault::asked_for(500, None).body();
-                    return Some(Step::Send([b"data: ", body.as_slice(), b"\n\n"].concat().into()));
+                    return Some(Step::Send(self.frames.error(&Fault::asked_for(500, None))));
                 }
                 Phase::Flush => {
                     self.phase = Phase::Break;
@@ -199,7 +219,7 @@ mod tests {
         let behaviour = request.take_behaviour().unwrap();
         let answer = Answer::of(&request, behaviour);
         let facts = Facts { id: "chatcmpl-1".into(), created: 7, model: name.into() };
-        Events::new(&request, behaviour, answer, &facts).collect()
+        Events::new(Dialect::Openai, &request, behaviour, answer, &facts).collect()
     }
 
     /// The events as JSON; `[DONE]` as a string.

@@ -1,4 +1,4 @@
-//! The stub provider: a real HTTP upstream that speaks OpenAI's format and behaves, well or badly, as it is told.
+//! The stub provider: a real HTTP upstream that speaks OpenAI's format, and those of other vendors, and behaves, well or badly, as it is told.
 //!
 //! One stub serves the demo, load tests and black-box tests alike, so that all of them meet the same upstream. What
 //! it does is chosen by the model name, or by a last user message that starts with a slash (see [`Behaviour`]). It
@@ -10,6 +10,7 @@
 mod answer;
 mod behaviour;
 mod chunk;
+mod dialect;
 mod events;
 mod fault;
 mod parts;

@@ -100,6 +100,8 @@ pub struct Request {
     pub tool_choice: ToolChoice,
     /// Functions that were called in this conversation.
     pub called: Vec<String>,
+    /// Turns of the model that called functions.
+    pub rounds: u64,
     /// Shape of the text.
     pub format: Format,
     /// Answer with events?
@@ -142,7 +144,9 @@ impl Request {
         let last = body.messages.len() - 1;
         let mut bytes = 0;
         for (at, message) in body.messages.into_iter().enumerate() {
-            request.called.extend(functions(message.tool_calls).into_iter().map(|function| function.name));
+            let called = functions(message.tool_calls);
+            request.rounds += u64::from(!called.is_empty());
+            request.called.extend(called.into_iter().map(|function| function.name));
             let Some(raw) = message.content.map(RawValue::get) else { continue };
             bytes += raw.len() as u64;
             let tool_result = at == last && message.role == "tool";

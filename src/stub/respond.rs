@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::answer::{Answer, Words};
 use super::behaviour::Behaviour;
 use super::chunk::Facts;
+use super::dialect::Asked;
 use super::events::{Events, FLUSH, Step};
 use super::fault::Fault;
-use super::plain;
 use super::request::Request;
 
 /// Largest answer that does not stream, bytes of text over all choices.
@@ -34,8 +34,15 @@ pub enum Reply {
 ///
 /// # Errors
 /// Mistakes of the request, and errors that were asked for.
-pub fn respond(body: &[u8], number: u64, created: u64, flaky: &AtomicU64) -> Result<Reply, Fault> {
-    let mut request = Request::parse(body)?;
+pub fn respond(
+    asked: &Asked<'_>,
+    body: &[u8],
+    number: u64,
+    created: u64,
+    flaky: &AtomicU64,
+) -> Result<Reply, Fault> {
+    let dialect = asked.dialect;
+    let mut request = dialect.parse(asked, body)?;
     let behaviour = request.take_behaviour()?;
     match behaviour {
         Behaviour::Error { status, retry_after } => return Err(Fault::asked_for(status, retry_after)),
@@ -48,13 +55,13 @@ pub fn respond(body: &[u8], number: u64, created: u64, flaky: &AtomicU64) -> Res
     let answer = Answer::of(&request, behaviour);
     let delay = if let Behaviour::Slow(delay) = behaviour { delay } else { Duration::ZERO };
     if request.stream {
-        return Ok(Reply::Events(delay, Box::new(Events::new(&request, behaviour, answer, &facts))));
+        return Ok(Reply::Events(delay, Box::new(Events::new(dialect, &request, behaviour, answer, &facts))));
     }
     check_size(&request, &answer)?;
     if matches!(behaviour, Behaviour::ErrorEvent(_)) {
-        return Ok(Reply::Whole(delay, Fault::asked_for(500, None).body()));
+        return Ok(Reply::Whole(delay, dialect.fault(&Fault::asked_for(500, None))));
     }
-    let body = plain::body(&request, answer, &facts);
+    let body = dialect.whole(&request, answer, &facts);
     Ok(match behaviour {
         Behaviour::Truncate(_) => {
             let length = body.len() as u64;
@@ -96,7 +103,7 @@ mod tests {
     fn ask(model: &str, more: Value) -> Result<Reply, Fault> {
         let mut body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        respond(body.to_string().as_bytes(), 5, 7, &AtomicU64::new(0))
+        respond(&Asked::chat(), body.to_string().as_bytes(), 5, 7, &AtomicU64::new(0))
     }
 
     #[test]
@@ -129,7 +136,8 @@ mod tests {
     fn every_second_flaky_request_fails() {
         let flaky = AtomicU64::new(0);
         let body = json!({"model": "flaky", "messages": [{"role": "user", "content": "hi"}]}).to_string();
-        let failed: Vec<bool> = (0..4).map(|at| respond(body.as_bytes(), at, 0, &flaky).is_err()).collect();
+        let failed: Vec<bool> =
+            (0..4).map(|at| respond(&Asked::chat(), body.as_bytes(), at, 0, &flaky).is_err()).collect();
         assert_eq!(failed, [false, true, false, true]);
     }
 

@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::behaviour::BEHAVIOURS;
+use super::dialect::{Asked, Dialect};
 use super::events::Step;
 use super::fault::Fault;
 use super::respond::{Reply, respond};
@@ -63,6 +64,11 @@ impl Stub {
             App::new()
                 .app_data(Data::new(worker))
                 .route("/v1/chat/completions", web::post().to(completions))
+                .route("/v1/messages", web::post().to(completions))
+                .route("/v1/responses", web::post().to(completions))
+                .route("/v2/chat", web::post().to(completions))
+                .route("/v1beta/models/{call}", web::post().to(completions))
+                .route("/model/{model}/{call}", web::post().to(completions))
                 .route("/v1/models", web::get().to(models))
                 .route("/stub/requests", web::get().to(requests))
                 .default_service(web::to(not_found))
@@ -103,15 +109,17 @@ fn no_delay(connection: &dyn Any, _: &mut Extensions) {
 }
 
 async fn completions(request: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
+    let Some(asked) = Asked::of(request.path()) else { return not_found(request).await };
+    let dialect = asked.dialect;
     let body = match read(payload).await {
         Ok(body) => body,
-        Err(fault) => return refuse(&fault),
+        Err(fault) => return refuse_in(dialect, &fault),
     };
     let number = worker.seen.note(&worker.slot, &request, &body);
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match respond(&body, number, created, &worker.flaky) {
-        Ok(reply) => send(reply).await,
-        Err(fault) => refuse(&fault),
+    match respond(&asked, &body, number, created, &worker.flaky) {
+        Ok(reply) => send(dialect, reply).await,
+        Err(fault) => refuse_in(dialect, &fault),
     }
 }
 
@@ -124,7 +132,7 @@ async fn read(payload: Payload) -> Result<Bytes, Fault> {
     }
 }
 
-async fn send(reply: Reply) -> HttpResponse {
+async fn send(dialect: Dialect, reply: Reply) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
     match reply {
@@ -138,9 +146,7 @@ async fn send(reply: Reply) -> HttpResponse {
         Reply::Chunked(steps) => response.streaming(Delivery::of(steps.into_iter())),
         Reply::Events(wait, events) => {
             rest(wait).await;
-            response
-                .content_type("text/event-stream; charset=utf-8")
-                .insert_header(("cache-control", "no-cache"));
+            response.content_type(dialect.stream_type()).insert_header(("cache-control", "no-cache"));
             response.streaming(Delivery::of(events))
         }
     }
@@ -154,12 +160,16 @@ async fn rest(wait: Duration) {
 }
 
 fn refuse(fault: &Fault) -> HttpResponse {
+    refuse_in(Dialect::Openai, fault)
+}
+
+fn refuse_in(dialect: Dialect, fault: &Fault) -> HttpResponse {
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     if let Some(seconds) = fault.retry_after {
         response.insert_header(("retry-after", seconds.to_string()));
     }
-    response.content_type("application/json").body(fault.body())
+    response.content_type("application/json").body(dialect.fault(fault))
 }
 
 async fn models() -> HttpResponse {
