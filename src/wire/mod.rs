@@ -4,6 +4,7 @@
 //! decoder object per stream. What they share is here; `format` is the table of them and the way to use any.
 
 pub mod anthropic;
+pub mod base64;
 pub mod bedrock_converse;
 pub mod cohere;
 pub mod decode;

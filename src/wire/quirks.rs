@@ -80,6 +80,14 @@ pub struct Quirks {
     pub usage_pointers: Vec<String>,
     /// `completion_tokens` leaves reasoning out: it is added.
     pub completion_excludes_reasoning: bool,
+    /// Version of the format that goes into the body, where the model is named in the path instead (`anthropic`).
+    pub body_version: Option<String>,
+    /// `stream` is said in the body; if not, the path alone says it (`anthropic`).
+    pub stream_field: bool,
+    /// Models that the catalogue does not know, whose thinking is steered by an effort and not by a budget.
+    pub adaptive_thinking_models: Vec<String>,
+    /// Models that the catalogue does not know, which take a JSON schema as the form of the answer.
+    pub native_schema_models: Vec<String>,
     /// Models that put reasoning into the text between `<think>` and `</think>`.
     pub think_tags_models: Vec<String>,
 }
@@ -101,6 +109,10 @@ impl Default for Quirks {
             reasoning_back: ReasoningBack::AsSent,
             usage_pointers: ["/usage", "/x_groq/usage", "/choices/0/usage"].map(str::to_owned).to_vec(),
             completion_excludes_reasoning: false,
+            body_version: None,
+            stream_field: true,
+            adaptive_thinking_models: Vec::new(),
+            native_schema_models: Vec::new(),
             think_tags_models: Vec::new(),
         }
     }

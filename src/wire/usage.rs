@@ -33,18 +33,22 @@ impl Metered {
         let mut object = Map::new();
         complete(&mut object, &usage, Some(usage.cache_read));
         let mut detail = |group: &str, name: &str, value: u64| {
-            if value > 0
-                && let Some(details) =
-                    object.entry(group).or_insert_with(|| Value::Object(Map::new())).as_object_mut()
-            {
+            let details = object.entry(group).or_insert_with(|| Value::Object(Map::new()));
+            if let Some(details) = details.as_object_mut() {
                 details.insert(name.to_owned(), Value::Number(Number::from(value)));
             }
         };
         detail("prompt_tokens_details", "cache_write_tokens", usage.cache_write_5m + usage.cache_write_1h);
-        detail("prompt_tokens_details", "audio_tokens", usage.audio_input);
-        detail("prompt_tokens_details", "image_tokens", usage.image_input);
-        detail("completion_tokens_details", "audio_tokens", usage.audio_output);
-        detail("completion_tokens_details", "image_tokens", usage.image_output);
+        for (group, name, value) in [
+            ("prompt_tokens_details", "audio_tokens", usage.audio_input),
+            ("prompt_tokens_details", "image_tokens", usage.image_input),
+            ("completion_tokens_details", "audio_tokens", usage.audio_output),
+            ("completion_tokens_details", "image_tokens", usage.image_output),
+        ] {
+            if value > 0 {
+                detail(group, name, value);
+            }
+        }
         if usage.web_searches > 0 {
             object.insert("num_search_queries".to_owned(), Value::Number(Number::from(usage.web_searches)));
         }

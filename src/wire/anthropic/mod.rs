@@ -1,8 +1,14 @@
 //! Anthropic's Messages API, as Anthropic, Google Cloud, Azure and Bedrock's invoke endpoint serve it.
 
+mod block;
+mod content;
+mod controls;
 mod reply;
 mod request;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod usage;
 
 use crate::wire::Fault;
 use crate::wire::format::Codec;
@@ -13,7 +19,7 @@ pub const CODEC: Codec = Codec {
     write: request::write,
     events: stream::start,
     reply: reply::read,
-    error,
+    error: reply::error,
     path: "/v1/messages",
     stream_path: "/v1/messages",
     stream_type: "text/event-stream",
@@ -21,7 +27,31 @@ pub const CODEC: Codec = Codec {
     details: "anthropic-claude-v1",
 };
 
-/// Reads an error answer; never fails.
-fn error(status: u16, body: &[u8]) -> Fault {
-    crate::wire::openai::decode_error(status, body)
+/// A tool that stands in for a JSON schema where the model takes none: its arguments are the answer's text.
+const SCHEMA_TOOL: &str = "gateway_structured_output";
+
+/// The status behind an error's type, for errors that come without one.
+fn status_of(kind: &str) -> u16 {
+    match kind {
+        "invalid_request_error" => 400,
+        "authentication_error" => 401,
+        "billing_error" => 402,
+        "permission_error" => 403,
+        "not_found_error" => 404,
+        "request_too_large" => 413,
+        "rate_limit_error" => 429,
+        "timeout_error" => 504,
+        "overloaded_error" => 529,
+        _ => 500,
+    }
+}
+
+/// An error object, with or without its envelope.
+fn fault_of(status: u16, value: &serde_json::Value) -> Fault {
+    let mut fault = crate::wire::openai::fault_of(status, value);
+    if fault.status == 0 {
+        let kind = value.pointer("/error/type").or_else(|| value.get("type")).and_then(|kind| kind.as_str());
+        fault.status = status_of(kind.unwrap_or_default());
+    }
+    fault
 }
