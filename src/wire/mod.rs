@@ -10,6 +10,7 @@ pub mod cohere;
 pub mod decode;
 pub mod encode;
 pub mod envelope;
+pub mod eventstream;
 pub mod fault;
 pub mod format;
 pub mod gemini;

@@ -11,9 +11,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::sse;
 use super::usage::Metered;
 use super::{DecodeError, Envelope, Fed};
+use super::{eventstream, sse};
 use crate::chat::Usage;
 use crate::money::Usd;
 
@@ -56,12 +56,17 @@ pub trait Events: fmt::Debug {
 pub enum Framing {
     /// Server-sent events.
     Sse(sse::Reader),
+    /// Frames of AWS.
+    EventStream(eventstream::Reader),
 }
 
 impl Framing {
     /// By the content type of the answer.
     pub fn of(content_type: &str) -> Self {
-        let _ = content_type;
+        let mime = content_type.split(';').next().unwrap_or_default().trim();
+        if mime.eq_ignore_ascii_case(eventstream::CONTENT_TYPE) {
+            return Self::EventStream(eventstream::Reader::default());
+        }
         Self::Sse(sse::Reader::default())
     }
 }
@@ -134,6 +139,13 @@ impl Decoder {
                     self.take(Frame { event: "", data: &data }, envelope, latency_ms)?;
                 }
             }
+            Framing::EventStream(reader) => {
+                reader.push(bytes)?;
+                while !self.ended {
+                    let Some(event) = reader.next_event()? else { break };
+                    self.take(Frame { event: event.name(), data: event.data() }, envelope, latency_ms)?;
+                }
+            }
         }
         Ok(())
     }
@@ -166,7 +178,13 @@ impl Decoder {
             Some(Framing::Sse(reader)) if !self.ended => reader.finish().map(|data| data.into_owned()),
             _ => None,
         };
-        let mut result = Ok(());
+        let mut result = match self.framing.as_ref() {
+            // Half a frame: whatever it would have said, this is no clean end.
+            Some(Framing::EventStream(reader)) if !self.ended && !reader.is_empty() => {
+                Err(DecodeError::Truncated)
+            }
+            _ => Ok(()),
+        };
         if let Some(data) = last {
             // A last event without its blank line counts if it can be read; half an event does not.
             result = match self.take(Frame { event: "", data: &data }, envelope, latency_ms) {
