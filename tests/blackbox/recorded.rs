@@ -3,6 +3,7 @@
 
 mod case;
 mod compare;
+mod family;
 mod replay;
 mod seen;
 mod touches;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use case::Case;
+use family::Family;
 use llm_gateway::config::Rows;
 use replay::{Chunking, Replay};
 use seen::Seen;
@@ -28,17 +30,16 @@ struct Stage {
 }
 
 impl Stage {
-    /// `more`: further keys of each provider.
-    async fn set(cases: &[Case], chunking: Chunking, more: &str) -> Self {
+    /// `more`: further keys of each provider, by its id.
+    async fn set(cases: &[Case], chunking: Chunking, more: &dyn Fn(&str) -> String) -> Self {
         let replay = Replay::start().await;
         let mut providers: Vec<&str> = cases.iter().map(|case| case.provider.as_str()).collect();
         providers.dedup();
         let mut config = "providers:\n".to_owned();
         for id in providers {
             let url = replay.base_url(id);
-            config.push_str(&format!(
-                "  {id}: {{ wire: openai, base_url: '{url}', api_key: credential{more} }}\n"
-            ));
+            let more = more(id);
+            config.push_str(&format!("  {id}: {{ base_url: '{url}', api_key: credential, {more} }}\n"));
         }
         let gateway = Setup::new(config).start().await;
         let client = gateway.client().await;
@@ -58,7 +59,10 @@ impl Stage {
             let seen = Seen::of(&answer, case, usage_asked);
             let mut wrong = compare::differences(&answer, &seen, case);
             let quirks = self.rows.providers.get(&case.provider).map(|row| row["quirks"].clone());
-            wrong.extend(check_requests(case, &requests, &quirks.unwrap_or_default(), &answer, ask));
+            wrong.extend(match case.family.as_str() {
+                "openai-chat" => check_requests(case, &requests, &quirks.unwrap_or_default(), &answer, ask),
+                _ => family::check_requests(case, &requests, &answer),
+            });
             wrong
         }));
         read.unwrap_or_else(|_| vec![format!("cannot be read: {}", answer.text())])
@@ -83,6 +87,10 @@ fn check_requests(
         return vec![format!("{} requests reached the upstream: {}", requests.len(), answer.text())];
     };
     let mut wrong = Vec::new();
+    let path = format!("/v1/{}/chat/completions", case.provider);
+    if request.head.split(' ').nth(1) != Some(&path) {
+        wrong.push(format!("asked at {}", request.head));
+    }
     let (name, value) = if case.provider == "azure" {
         ("api-key", "credential")
     } else {
@@ -126,10 +134,9 @@ fn check_requests(
 }
 
 /// Replays every case. The vendors take turns, each with one case at a time.
-async fn replay_all(chunking: Chunking, more: &str) {
-    let cases = Case::all();
-    assert_eq!(cases.len(), 331);
-    let stage = Rc::new(Stage::set(&cases, chunking, more).await);
+async fn replay_all(family: &Family, chunking: Chunking) {
+    let cases = family.cases();
+    let stage = Rc::new(Stage::set(&cases, chunking, &|id| family.keys(id)).await);
     let mut by_provider: BTreeMap<String, Vec<Case>> = BTreeMap::new();
     for case in cases {
         by_provider.entry(case.provider.clone()).or_default().push(case);
@@ -150,40 +157,40 @@ async fn replay_all(chunking: Chunking, more: &str) {
     let failures: Vec<String> = futures_util::future::join_all(queues).await.into_iter().flatten().collect();
     assert!(
         failures.is_empty(),
-        "{} cases fail with chunking {chunking:?}:\n{}",
+        "{} cases of {} fail with chunking {chunking:?}:\n{}",
         failures.len(),
+        family.name,
         failures.join("\n")
     );
 }
 
-/// Keeps the catalogue out: what it knows of a model is another suite's concern.
-const NO_CATALOGUE: &str = ", catalog: none-of-these";
-
-#[tokio::test]
-async fn every_recorded_case_is_answered_as_expected_when_it_comes_whole() {
-    replay_all(Chunking::Whole, NO_CATALOGUE).await;
+/// Every format, each under every way of cutting its answers up.
+macro_rules! replayed {
+    ($($name:ident: $family:expr, $chunking:expr;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            replay_all(&$family, $chunking).await;
+        }
+    )*};
 }
 
-#[tokio::test]
-async fn every_recorded_case_is_answered_as_expected_event_by_event() {
-    replay_all(Chunking::Event, NO_CATALOGUE).await;
-}
-
-#[tokio::test]
-async fn every_recorded_case_is_answered_as_expected_byte_by_byte() {
-    replay_all(Chunking::Byte, NO_CATALOGUE).await;
-}
-
-#[tokio::test]
-async fn every_recorded_case_is_answered_as_expected_cut_anywhere() {
-    replay_all(Chunking::Random, NO_CATALOGUE).await;
+replayed! {
+    every_recorded_chat_is_answered_as_expected_when_it_comes_whole: family::OPENAI_CHAT, Chunking::Whole;
+    every_recorded_chat_is_answered_as_expected_event_by_event: family::OPENAI_CHAT, Chunking::Event;
+    every_recorded_chat_is_answered_as_expected_byte_by_byte: family::OPENAI_CHAT, Chunking::Byte;
+    every_recorded_chat_is_answered_as_expected_cut_anywhere: family::OPENAI_CHAT, Chunking::Random;
+    every_recorded_anthropic_case_is_answered_as_expected_when_it_comes_whole: family::ANTHROPIC, Chunking::Whole;
+    every_recorded_anthropic_case_is_answered_as_expected_event_by_event: family::ANTHROPIC, Chunking::Event;
+    every_recorded_anthropic_case_is_answered_as_expected_byte_by_byte: family::ANTHROPIC, Chunking::Byte;
+    every_recorded_anthropic_case_is_answered_as_expected_cut_anywhere: family::ANTHROPIC, Chunking::Random;
 }
 
 /// What a model can do is data: it must not stand in the way of what vendors took.
 #[tokio::test]
 async fn the_shipped_catalogue_lets_every_request_through_that_a_vendor_took() {
-    let cases: Vec<Case> = Case::all().into_iter().filter(|case| case.expected["kind"] == "chat").collect();
-    let stage = Stage::set(&cases, Chunking::Whole, "").await;
+    let cases: Vec<Case> =
+        family::OPENAI_CHAT.cases().into_iter().filter(|case| case.expected["kind"] == "chat").collect();
+    let stage = Stage::set(&cases, Chunking::Whole, &|_| "wire: openai".to_owned()).await;
     let mut refused = Vec::new();
     for case in &cases {
         stage.replay.set_up(case, Chunking::Whole);

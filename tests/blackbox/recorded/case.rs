@@ -16,8 +16,12 @@ pub struct Case {
     pub meta: Value,
     /// `expected.json`.
     pub expected: Value,
-    /// The request as the vendor got it, with `model` where the vendor took it from the path.
+    /// The format it was recorded in.
+    pub family: String,
+    /// The request as a chat client writes it, with `model` where the vendor took it from the path.
     pub recorded: String,
+    /// The request as the vendor got it, where `recorded` says the same in chat's words and nothing is lost.
+    pub native: Option<Value>,
     /// The body of the answer.
     pub body: Vec<u8>,
 }
@@ -49,31 +53,44 @@ impl Case {
         let read = |name: &str| {
             std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{folder:?} {name}: {e}"))
         };
-        let meta: Value = serde_json::from_slice(&read("meta.json")).expect("meta.json");
+        let mut meta: Value = serde_json::from_slice(&read("meta.json")).expect("meta.json");
         let mut expected: Value = serde_json::from_slice(&read("expected.json")).expect("expected.json");
         for (_, correct) in CORRECTED.iter().filter(|(id, _)| meta["case_id"] == *id) {
             correct(&mut expected);
         }
         let text = |name: &str| meta[name].as_str().unwrap_or("").to_owned();
-        let vendor = text("provider");
-        let provider =
-            COMPATIBLE.iter().find(|(id, _)| *id == vendor).map_or(vendor.as_str(), |(_, ours)| ours);
-        let recorded = match std::fs::read_to_string(folder.join("request.json")) {
-            Ok(text) => text,
-            Err(_) => minimal(&meta, &expected),
+        let (id, vendor, model) = (text("case_id"), text("provider"), text("model"));
+        let response_file = text("response_file");
+        let family = text("family");
+        let chat = family == "openai-chat";
+        let ours = COMPATIBLE.iter().find(|(id, _)| chat && *id == vendor);
+        let provider = ours.map_or(vendor.as_str(), |(_, ours)| ours);
+        let optional = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+        let recorded = optional(if chat { "request.json" } else { "client_request.json" });
+        let native = match (&recorded, optional("request.json")) {
+            (Some(_), Some(native)) if !chat => Some(serde_json::from_str(&native).expect("request.json")),
+            _ => None,
         };
+        let recorded = recorded.unwrap_or_else(|| minimal(&meta, &expected));
+        // The gateway asks for server-sent events; a stream that is one JSON array can only be a whole reply to it.
+        if meta["features"].as_array().is_some_and(|all| all.contains(&json!("json_array_stream"))) {
+            meta["streaming"] = json!(false);
+            meta["stream_requested"] = json!(false);
+        }
         Self {
-            id: text("case_id"),
+            id,
             provider: provider.to_owned(),
-            recorded: with_model(&recorded, &text("model")),
-            body: read(&text("response_file")),
+            family,
+            recorded: streaming(&with_model(&recorded, &model), &meta, chat),
+            native,
+            body: read(&response_file),
             meta,
             expected,
         }
     }
 
-    /// Every case in OpenAI's chat format, by provider and name.
-    pub fn all() -> Vec<Self> {
+    /// Every case of a format, by provider and name.
+    pub fn of(family: &str) -> Vec<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recorded");
         let folders = |path: &Path| -> Vec<PathBuf> {
             let entries = std::fs::read_dir(path).expect("the fixtures are there");
@@ -83,7 +100,7 @@ impl Case {
             found
         };
         let all = folders(&root).into_iter().flat_map(|vendor| folders(&vendor));
-        all.map(|folder| Self::load(&folder)).filter(|case| case.meta["family"] == "openai-chat").collect()
+        all.map(|folder| Self::load(&folder)).filter(|case| case.family == family).collect()
     }
 
     /// The upstream's status.
@@ -129,12 +146,24 @@ impl Case {
     }
 }
 
+/// A chat client says in the request what other formats say in the path.
+fn streaming(request: &str, meta: &Value, chat: bool) -> String {
+    if chat {
+        return request.to_owned();
+    }
+    replace_member(request, "stream", &meta["stream_requested"].to_string())
+}
+
 /// A request for a case that has none.
 fn minimal(meta: &Value, expected: &Value) -> String {
     let mut request = json!({
         "model": meta["model"].as_str().or(expected["model_upstream"].as_str()).unwrap_or("m"),
         "messages": [{"role": "user", "content": "hello"}],
     });
+    let choices = expected["choices"].as_array().map_or(0, Vec::len);
+    if choices > 1 {
+        request["n"] = json!(choices);
+    }
     if meta["stream_requested"] == true {
         request["stream"] = json!(true);
     }

@@ -28,6 +28,9 @@ pub fn differences(answer: &Answer, seen: &Seen, case: &Case) -> Vec<String> {
             return wrong; // Failed before it had said anything: no stream was begun.
         }
     }
+    if case.expected["prompt_blocked"] == true {
+        return blocked(answer, seen, wrong);
+    }
     let choices = case.expected["choices"].as_array().cloned().unwrap_or_default();
     if choices.len() != seen.choices.len() {
         wrong.push(format!("{} choices instead of {}", seen.choices.len(), choices.len()));
@@ -43,6 +46,15 @@ pub fn differences(answer: &Answer, seen: &Seen, case: &Case) -> Vec<String> {
     wrong
 }
 
+/// A prompt that the vendor blocked: an error or a filtered answer, never a silent stop.
+fn blocked(answer: &Answer, seen: &Seen, mut wrong: Vec<String>) -> Vec<String> {
+    let filtered = seen.choices.iter().any(|choice| choice.finish.as_deref() == Some("content_filter"));
+    if !filtered && seen.error.is_none() {
+        wrong.push(format!("a blocked prompt looks like an answer: {}", answer.text()));
+    }
+    wrong
+}
+
 /// A stream that breaks off or fails: an error, no end marker.
 fn ends_in_an_error(answer: &Answer, seen: &Seen, wrong: &mut Vec<String>) {
     if seen.error.is_none() || seen.done {
@@ -51,7 +63,11 @@ fn ends_in_an_error(answer: &Answer, seen: &Seen, wrong: &mut Vec<String>) {
 }
 
 /// What is compared of a choice; a recording that expects more shall not pass unnoticed.
-const COMPARED: [&str; 11] = [
+const COMPARED: [&str; 15] = [
+    "text_parts",
+    "images",
+    "redacted_reasoning_blocks",
+    "notes",
     "index",
     "text",
     "reasoning_text",
@@ -66,65 +82,119 @@ const COMPARED: [&str; 11] = [
 ];
 
 fn compare_choice(expected: &Value, choice: &Choice, fails: bool, wrong: &mut Vec<String>) {
-    let mut same = |what: &str, expected: Value, seen: Value| {
-        if expected != seen {
-            wrong.push(format!("{what}: expected {expected}, saw {seen}"));
-        }
-    };
     let unknown =
         expected.as_object().into_iter().flatten().find(|(name, _)| !COMPARED.contains(&name.as_str()));
-    same("an expectation nobody checks", Value::Null, json!(unknown.map(|(name, _)| name)));
-    same("index", expected["index"].clone(), json!(choice.index));
-    same("text", expected["text"].clone(), json!(choice.text));
+    same(wrong, "an expectation nobody checks", Value::Null, json!(unknown.map(|(name, _)| name)));
+    same(wrong, "index", expected["index"].clone(), json!(choice.index));
+    // Several blocks of text may be joined by anything that is white space.
+    let bare = |text: &str| text.replace(char::is_whitespace, "");
+    match expected.get("text_parts") {
+        Some(_) => same(wrong, "text", json!(expected["text"].as_str().map(bare)), json!(bare(&choice.text))),
+        None => same(wrong, "text", expected["text"].clone(), json!(choice.text)),
+    }
+    if let Some(blocks) = expected.get("redacted_reasoning_blocks") {
+        same(wrong, "redacted blocks", blocks.clone(), json!(choice.encrypted));
+    }
+    if let Some(images) = expected["images"].as_array() {
+        let expected: Vec<Value> =
+            images.iter().map(|image| json!([image["mime"], image["bytes"], image["sha256"]])).collect();
+        same(wrong, "images", json!(expected), json!(choice.images));
+    }
     if let Some(reasoning) = expected.get("reasoning_text") {
-        same("reasoning", reasoning.clone(), json!(choice.reasoning));
+        same(wrong, "reasoning", reasoning.clone(), json!(choice.reasoning));
     }
-    same("has_reasoning", expected["has_reasoning"].clone(), json!(!choice.reasoning.is_empty()));
-    same("refusal", expected.get("refusal").cloned().unwrap_or_else(|| json!("")), json!(choice.refusal));
+    // Where only what must travel back was minted, there is no text of it.
+    if expected["has_reasoning"] == true && choice.reasoning.is_empty() {
+        same(
+            wrong,
+            "reasoning that travels back",
+            json!(true),
+            json!(choice.encrypted + choice.signatures.len() > 0),
+        );
+    } else {
+        same(wrong, "has_reasoning", expected["has_reasoning"].clone(), json!(!choice.reasoning.is_empty()));
+    }
+    same(
+        wrong,
+        "refusal",
+        expected.get("refusal").cloned().unwrap_or_else(|| json!("")),
+        json!(choice.refusal),
+    );
     if let Some(signatures) = expected.get("reasoning_signatures") {
-        same("signatures", signatures.clone(), json!(choice.signatures));
+        let seen: Vec<&String> = choice.signatures.iter().chain(&choice.encrypted_data).collect();
+        let missing: Vec<&Value> = signatures
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|one| !seen.iter().any(|seen| *one == *seen))
+            .collect();
+        same(wrong, "signatures that are missing", json!([]), json!(missing));
     }
-    if let Some(parts) = expected.get("server_side_parts") {
+    if let Some(parts) = expected
+        .get("server_side_parts")
+        .filter(|parts| parts.to_string().contains("(legacy)") || choice.function.is_some())
+    {
         let called = choice.function.as_ref().map(|name| format!("function_call(legacy):{name}"));
-        same("legacy function call", parts.clone(), json!(called.into_iter().collect::<Vec<_>>()));
+        same(wrong, "legacy function call", parts.clone(), json!(called.into_iter().collect::<Vec<_>>()));
     }
-    if let Some(calls) = expected["tool_calls"].as_array() {
-        same("number of tool calls", json!(calls.len()), json!(choice.calls.len()));
+    compare_calls(expected, choice, wrong);
+    // After an error the finish reason says nothing.
+    if !fails {
+        compare_ending(expected, choice, wrong);
+    }
+}
+
+/// Notes a difference.
+fn same(wrong: &mut Vec<String>, what: &str, expected: Value, seen: Value) {
+    if expected != seen {
+        wrong.push(format!("{what}: expected {expected}, saw {seen}"));
+    }
+}
+
+fn compare_calls(expected: &Value, choice: &Choice, wrong: &mut Vec<String>) {
+    let Some(calls) = expected["tool_calls"].as_array() else { return };
+    {
+        same(wrong, "number of tool calls", json!(calls.len()), json!(choice.calls.len()));
         for (expected, call) in calls.iter().zip(&choice.calls) {
             match expected.get("id") {
-                Some(id) => same("tool call id", id.clone(), json!(call.id)),
-                None => same("a tool call has an id", json!(true), json!(!call.id.is_empty())),
+                Some(id) => same(wrong, "tool call id", id.clone(), json!(call.id)),
+                None => same(wrong, "a tool call has an id", json!(true), json!(!call.id.is_empty())),
             }
-            same("tool name", expected["name"].clone(), json!(call.name));
+            if let Some(signature) = expected.get("signature") {
+                let kept =
+                    choice.encrypted_data.iter().chain(&choice.signatures).any(|seen| signature == seen);
+                same(wrong, "signature of a call", json!(true), json!(kept));
+            }
+            same(wrong, "tool name", expected["name"].clone(), json!(call.name));
             match expected.get("arguments_raw") {
-                Some(raw) => same("raw arguments", raw.clone(), json!(call.arguments)),
+                Some(raw) => same(wrong, "raw arguments", raw.clone(), json!(call.arguments)),
                 None => {
                     let written = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
                     let parsed = serde_json::from_str(written).unwrap_or(Value::Null);
-                    same("arguments", expected["arguments"].clone(), parsed);
+                    same(wrong, "arguments", expected["arguments"].clone(), parsed);
                 }
             }
         }
     }
-    // After an error the finish reason says nothing.
-    if fails {
-        return;
-    }
+}
+
+fn compare_ending(expected: &Value, choice: &Choice, wrong: &mut Vec<String>) {
     match (expected.get("finish_reason"), expected.get("finish_reason_accept")) {
         // The contract is narrower than what is acceptable: any tool call means tool_calls.
         (Some(Value::String(word)), Some(_)) if word == "stop" => {
-            same("finish_reason", json!("tool_calls"), json!(choice.finish));
+            same(wrong, "finish_reason", json!("tool_calls"), json!(choice.finish));
         }
-        (Some(word), _) => same("finish_reason", word.clone(), json!(choice.finish)),
+        (Some(word), _) => same(wrong, "finish_reason", word.clone(), json!(choice.finish)),
         // An unknown or missing ending is nobody's stop. Mistral's `tool_call` beside a call says what it means.
         (None, _) if !choice.calls.is_empty() => {
             same(
+                wrong,
                 "finish_reason is null or tool_calls",
                 json!(true),
                 json!(choice.finish.as_deref().is_none_or(|word| word == "tool_calls")),
             );
         }
-        (None, _) => same("finish_reason", Value::Null, json!(choice.finish)),
+        (None, _) => same(wrong, "finish_reason", Value::Null, json!(choice.finish)),
     }
 }
 
@@ -158,8 +228,10 @@ fn compare_usage(case: &Case, seen: &Value, wrong: &mut Vec<String>) {
         ("reasoning_tokens", "/reasoning_tokens"),
     ] {
         let Some(value) = expected.get(name) else { continue };
-        let fits = match name {
-            "completion_tokens" => completion_tokens(case),
+        let accepted = expected.get(format!("{name}_accept")).and_then(Value::as_array);
+        let fits = match (name, accepted) {
+            (_, Some(accepted)) => accepted.clone(),
+            ("completion_tokens", None) => completion_tokens(case),
             _ => vec![value.clone()],
         };
         let found = seen.pointer(at).cloned().unwrap_or_default();

@@ -40,7 +40,6 @@ impl Replay {
         let upstream = Upstream::start(move |request| {
             let path = request.head.split(' ').nth(1).unwrap_or("");
             let provider = path.split('/').nth(2).unwrap_or("");
-            assert_eq!(path, format!("/v1/{provider}/chat/completions"), "the path that the vendor knows");
             let mut slots = answers.lock().expect("slots");
             let slot = slots.get_mut(provider).expect("a case is set up");
             slot.requests.push(request.clone());

@@ -1,6 +1,8 @@
 //! What a client sees of an answer, whole or streamed; on the way, everything that every answer must keep to.
 
-use serde_json::Value;
+use base64::Engine as _;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::case::Case;
 use crate::support::{Answer, Event};
@@ -16,6 +18,12 @@ pub struct Choice {
     pub calls: Vec<Call>,
     pub finish: Option<String>,
     pub signatures: Vec<String>,
+    /// What only its minter can read.
+    pub encrypted_data: Vec<String>,
+    /// Blocks of it that belong to no tool call.
+    pub encrypted: usize,
+    /// Media type, length and SHA-256 of each image.
+    pub images: Vec<Value>,
     /// Name of a function called in the legacy way.
     pub function: Option<String>,
 }
@@ -235,7 +243,19 @@ impl Choice {
             self.function = Some(name.to_owned());
         }
         let details = message["reasoning_details"].as_array().into_iter().flatten();
-        let signatures = details.filter_map(|detail| detail["signature"].as_str());
+        let details: Vec<&Value> = details.collect();
+        let encrypted = details.iter().filter(|detail| detail["type"] == "reasoning.encrypted");
+        self.encrypted_data
+            .extend(encrypted.clone().filter_map(|detail| detail["data"].as_str()).map(str::to_owned));
+        self.encrypted += encrypted.count();
+        for image in message["images"].as_array().into_iter().flatten() {
+            let url = image["image_url"]["url"].as_str().unwrap_or("");
+            let (head, data) = url.split_once(";base64,").unwrap_or((url, ""));
+            let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap_or_default();
+            let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            self.images.push(json!([head.trim_start_matches("data:"), bytes.len(), digest]));
+        }
+        let signatures = details.into_iter().filter_map(|detail| detail["signature"].as_str());
         self.signatures.extend(signatures.filter(|signature| !signature.is_empty()).map(str::to_owned));
     }
 }
