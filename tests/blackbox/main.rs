@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod agents;
 mod bodies;
 mod chat;
 mod config_files;

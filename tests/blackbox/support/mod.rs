@@ -7,6 +7,7 @@ mod gateway;
 mod live;
 mod process;
 mod raw;
+mod stub;
 mod upstream;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use gateway::{ADMIN_KEY, Gateway, Setup};
 pub use live::Live;
 pub use process::{Output, Process, Signal};
 pub use raw::{RawAnswer, raw, try_raw};
+pub use stub::StrictUpstream;
 pub use upstream::{
     Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head, streamed,
     text_event, whole,
