@@ -9,7 +9,7 @@ use super::behaviour::Behaviour;
 use super::chunk::Facts;
 use super::dialect::{Dialect, Frames};
 use super::fault::Fault;
-use super::parts::{Part, Parts};
+use super::parts::Parts;
 use super::request::Request;
 
 /// What was written before a break must have left the process.
@@ -45,7 +45,9 @@ pub struct Events {
     answer: Answer,
     parts: Parts,
     frames: Box<dyn Frames>,
-    /// The event of a drip whose events are all alike.
+    /// The events of this drip are all alike, from the second on.
+    uniform: bool,
+    /// Such an event, once it was made.
     alike: Option<Bytes>,
     choices: u32,
     include_usage: bool,
@@ -74,13 +76,14 @@ impl Events {
             Behaviour::Silent(wait) => (Duration::ZERO, None, Phase::Silence(wait)),
             _ => (Duration::ZERO, None, Phase::Role),
         };
-        let mut frames = dialect.frames(request, &answer, facts);
-        let uniform = dialect == Dialect::Openai
+        let frames = dialect.frames(request, &answer, facts);
+        let uniform = dialect.repeats_itself()
             && matches!(answer.words, Words::Drip { bytes: Some(_), .. })
             && request.n == 1;
         Self {
             parts: Parts::of(&answer),
-            alike: uniform.then(|| frames.part(0, &Part::Drip(0), &answer)),
+            uniform,
+            alike: None,
             answer,
             frames,
             choices: request.n,
@@ -130,7 +133,13 @@ impl Events {
         }
         let event = match &self.alike {
             Some(event) => event.clone(),
-            None => self.frames.part(self.choice, &part, &self.answer),
+            None => {
+                let event = self.frames.part(self.choice, &part, &self.answer);
+                if self.uniform && self.at > 0 {
+                    self.alike = Some(event.clone());
+                }
+                event
+            }
         };
         if self.turn() {
             self.at += 1;

@@ -179,6 +179,11 @@ impl Dialect {
         value.to_string().into_bytes()
     }
 
+    /// Equal parts make equal events: nothing in them is counted.
+    pub fn repeats_itself(self) -> bool {
+        self != Self::Responses
+    }
+
     /// Content type of streams.
     pub fn stream_type(self) -> &'static str {
         match self {
