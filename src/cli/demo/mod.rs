@@ -21,6 +21,7 @@ use crate::http::door::now_ms;
 use crate::store::{By, KeySpec, SqliteStore, Store as _};
 use crate::stub::Stub;
 use crate::telemetry;
+use crate::wire::WireFormat;
 
 /// Where it listens.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +32,17 @@ pub struct Arguments {
     /// Address of metrics and management [default: 127.0.0.1:9090, or a free port when that is taken]
     #[arg(long, value_name = "HOST:PORT")]
     ops_listen: Option<String>,
+    /// Wire format that the gateway speaks with the stub provider: openai, anthropic, gemini, bedrock-converse, responses, cohere
+    #[arg(long, value_name = "FORMAT", default_value = "openai", value_parser = wire)]
+    wire: WireFormat,
+}
+
+/// Reads the word of a wire format.
+fn wire(word: &str) -> Result<WireFormat, String> {
+    WireFormat::ALL.into_iter().find(|format| format.name() == word).ok_or_else(|| {
+        let names: Vec<&str> = WireFormat::ALL.into_iter().map(WireFormat::name).collect();
+        format!("one of {}", names.join(", "))
+    })
 }
 
 /// Runs until SIGINT or SIGTERM; gives the exit code.
@@ -55,7 +67,8 @@ async fn demo(arguments: &Arguments) -> Result<u64, String> {
         format!("a temporary folder cannot be made: {error}; TMPDIR chooses another place")
     })?;
     let stub = Stub::start("127.0.0.1:0", 1).map_err(|error| format!("stub provider: {error}"))?;
-    let settings = settings::settings(&api, &ops, folder.path(), stub.address()).map_err(one_line)?;
+    let settings =
+        settings::settings(&api, &ops, folder.path(), stub.address(), arguments.wire).map_err(one_line)?;
     telemetry::init(&settings.log).map_err(|error| format!("logs: {error}"))?;
     let catalog = catalog::catalog().map_err(|problem| format!("demo catalogue: {problem}"))?;
     let key = make_key(&settings).await?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::config::{Outside, Problem, Settings, assemble};
+use crate::wire::WireFormat;
 
 /// Where a listener opens.
 pub struct Address {
@@ -42,6 +43,15 @@ impl Address {
     }
 }
 
+/// What the stub's base address ends in for a format.
+fn version_path(wire: WireFormat) -> &'static str {
+    match wire {
+        WireFormat::Openai | WireFormat::Responses => "/v1",
+        WireFormat::Gemini => "/v1beta",
+        WireFormat::Anthropic | WireFormat::BedrockConverse | WireFormat::Cohere => "",
+    }
+}
+
 /// Builds them.
 ///
 /// # Errors
@@ -51,6 +61,7 @@ pub fn settings(
     ops: &Address,
     folder: &Path,
     stub: SocketAddr,
+    wire: WireFormat,
 ) -> Result<Settings, Vec<Problem>> {
     // JSON is YAML.
     let text = json!({
@@ -59,8 +70,9 @@ pub fn settings(
         "data_dir": folder.to_string_lossy(),
         "log": {"format": "pretty", "level": "warn"},
         "providers": {"stub": {
-            "wire": "openai",
-            "base_url": format!("http://{stub}/v1"),
+            "wire": wire.name(),
+            "base_url": format!("http://{stub}{}", version_path(wire)),
+            "auth": "none",
             "quirks": {"developer_role": true, "think_tags_models": ["think*"]},
         }},
         "models": {
@@ -83,7 +95,8 @@ mod tests {
             Address { listen: "127.0.0.1:2".into(), note: None },
         );
         let folder = Path::new("/tmp/it's \"odd\": #");
-        let settings = settings(&api, &ops, folder, "127.0.0.1:3".parse().unwrap()).unwrap();
+        let settings =
+            settings(&api, &ops, folder, "127.0.0.1:3".parse().unwrap(), WireFormat::Openai).unwrap();
         assert_eq!(settings.providers.keys().collect::<Vec<_>>(), ["stub"]);
         assert!(settings.providers["stub"].has_credential());
         assert_eq!((settings.data_dir.as_path(), settings.log.level), (folder, tracing::Level::WARN));

@@ -11,6 +11,8 @@ import pytest
 
 URL = os.environ["GATEWAY_URL"]
 KEY = os.environ["GATEWAY_KEY"]
+# The format behind the gateway: a client sees no difference but where the format itself has none of something.
+WIRE = os.environ.get("GATEWAY_WIRE", "openai")
 ADMIN = os.environ["GATEWAY_METRICS"].removesuffix("/metrics") + "/admin/v1"
 
 
