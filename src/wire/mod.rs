@@ -14,6 +14,7 @@ pub mod eventstream;
 pub mod fault;
 pub mod format;
 pub mod gemini;
+pub mod lines;
 pub mod openai;
 pub mod quirks;
 pub mod responses;
