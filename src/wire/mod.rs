@@ -17,6 +17,8 @@ pub mod gemini;
 pub mod lines;
 pub mod openai;
 pub mod quirks;
+#[cfg(test)]
+pub mod recorded;
 pub mod responses;
 pub mod sse;
 #[cfg(test)]

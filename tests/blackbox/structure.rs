@@ -212,7 +212,8 @@ fn sources() -> Vec<Source> {
     files(&root.join("src"), &mut found);
     let relative = |path: &Path| path.strip_prefix(root).expect("below the root").display().to_string();
     let product = |path: &str| {
-        !path.ends_with("/tests.rs") && !path.contains("/tests/") && !path.ends_with("/testing.rs")
+        const TESTS: &[&str] = &["tests.rs", "testing.rs", "recorded.rs", "conformance.rs"];
+        !path.contains("/tests/") && !TESTS.iter().any(|name| path.ends_with(&format!("/{name}")))
     };
     let read = |path: PathBuf| (relative(&path), fs::read_to_string(&path).expect("readable"));
     let mut sources: Vec<Source> = found
