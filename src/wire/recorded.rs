@@ -6,7 +6,7 @@
 
 mod case;
 mod compare;
-mod seen;
+pub mod seen;
 
 pub use case::Case;
 

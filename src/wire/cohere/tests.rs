@@ -1,4 +1,9 @@
-//! The format as a whole: recorded traffic, a long conversation, hostile bytes.
+//! The format as a whole: recorded traffic, requests and answers by table, a long conversation, hostile bytes.
+
+mod agent;
+mod answers;
+mod hostile;
+mod requests;
 
 use crate::wire::testing::Target;
 use crate::wire::{WireFormat, recorded};

@@ -6,29 +6,43 @@ use sha2::{Digest, Sha256};
 /// One choice.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
+    /// Its place among the choices.
     pub index: u64,
+    /// `content`
     pub text: String,
+    /// `reasoning`
     pub reasoning: String,
+    /// `refusal`
     pub refusal: String,
+    /// `tool_calls`
     pub calls: Vec<Call>,
+    /// `reasoning_details`
     pub details: Vec<Value>,
+    /// `images`
     pub images: Vec<Value>,
+    /// `annotations`
     pub annotations: Vec<Value>,
+    /// `finish_reason`
     pub finish: Option<String>,
 }
 
 /// One tool call.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
+    /// Joins the call and its result.
     pub id: String,
+    /// The function.
     pub name: String,
+    /// JSON in a string.
     pub arguments: String,
 }
 
 /// An answer.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    /// In the order they began.
     pub choices: Vec<Choice>,
+    /// The last usage told, if any.
     pub usage: Option<Value>,
     /// Rules that hold for every answer and that this one breaks.
     pub broken: Vec<String>,
