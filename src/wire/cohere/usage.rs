@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::chat::Usage;
+use crate::chat::{Billed, Usage};
 use crate::wire::translate::Answer;
 use crate::wire::usage::count;
 
@@ -20,19 +20,20 @@ struct Written<'a> {
 ///
 /// `tokens` is what the model read and wrote, `billed_units` what of it is charged: that leaves out the vendor's own
 /// part of the prompt. Images are the exception, they are in the latter only. So the larger count of the two is
-/// nearest to what was read. What is charged goes to the client as it is, too.
+/// nearest to what was read. What is charged is what a price applies to; it goes to the client as it is, too.
 pub fn tell(raw: &RawValue, answer: &mut Answer) {
     let Ok(written) = serde_json::from_str::<Written<'_>>(raw.get()) else { return };
     let billed: Option<Value> = written.billed_units.and_then(|raw| serde_json::from_str(raw.get()).ok());
     let tokens = written.tokens.as_ref();
     let of = |group: Option<&Value>, name: &str| count(group.and_then(|group| group.get(name)));
-    let both = |name: &str| (of(tokens, name), of(billed.as_ref(), name));
-    let prompt = match both("input_tokens") {
+    let (read, wrote) = (of(tokens, "input_tokens"), of(tokens, "output_tokens"));
+    let charged = |name: &str| of(billed.as_ref(), name);
+    let (charged_in, charged_out) = (charged("input_tokens"), charged("output_tokens"));
+    let prompt = match (read, charged_in) {
         (Some(read), Some(charged)) => Some(read.max(charged)),
         (read, charged) => read.or(charged),
     };
-    let (wrote, charged) = both("output_tokens");
-    let completion = wrote.or(charged);
+    let completion = wrote.or(charged_out);
     if prompt.is_none() && completion.is_none() {
         return;
     }
@@ -44,9 +45,38 @@ pub fn tell(raw: &RawValue, answer: &mut Answer) {
         cache_read: count(written.cached_tokens.as_ref()).unwrap_or(0).min(prompt),
         image_input: of(tokens, "image_tokens").unwrap_or(0).min(prompt),
         reasoning: of(tokens, "reasoning_tokens").map(|tokens| tokens.min(completion)),
+        billed: charged_in.zip(charged_out).map(|(prompt, completion)| Billed { prompt, completion }),
         ..Usage::default()
     });
     if let Some(billed) = billed.filter(Value::is_object) {
         answer.extra("billed_units", billed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Envelope;
+
+    #[test]
+    fn what_is_charged_is_kept_apart_from_what_was_read() {
+        for (usage, expected) in [
+            (
+                r#"{"billed_units":{"input_tokens":3,"output_tokens":2},"tokens":{"input_tokens":90,"output_tokens":4}}"#,
+                Some((3, 2)),
+            ),
+            (
+                r#"{"billed_units":{"input_tokens":0,"output_tokens":0},"tokens":{"input_tokens":90,"output_tokens":4}}"#,
+                Some((0, 0)),
+            ),
+            (r#"{"billed_units":{"search_units":1},"tokens":{"input_tokens":90,"output_tokens":4}}"#, None),
+            (r#"{"tokens":{"input_tokens":90,"output_tokens":4}}"#, None),
+        ] {
+            let mut answer = Answer::gathered(&Envelope::default());
+            tell(serde_json::from_str(usage).unwrap(), &mut answer);
+            let told = answer.usage().unwrap();
+            assert_eq!((told.prompt, told.completion), (90, 4), "{usage}");
+            assert_eq!(told.billed.map(|billed| (billed.prompt, billed.completion)), expected, "{usage}");
+        }
     }
 }
