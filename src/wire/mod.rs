@@ -7,6 +7,8 @@ pub mod anthropic;
 pub mod base64;
 pub mod bedrock_converse;
 pub mod cohere;
+#[cfg(test)]
+mod conformance;
 pub mod decode;
 pub mod encode;
 pub mod envelope;

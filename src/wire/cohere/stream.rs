@@ -120,7 +120,10 @@ impl Events for Stream {
         let event: Event<'_> = serde_json::from_slice(frame.data).map_err(|_| unreadable())?;
         match event.kind.as_deref() {
             Some("message-start") => answer.id(event.id.as_deref().unwrap_or_default()),
-            Some("content-start" | "content-delta") => {
+            Some(kind @ ("content-start" | "content-delta")) => {
+                if kind == "content-start" {
+                    self.settle_thinking(answer)?;
+                }
                 let InContent { content } = inner(event.delta)?;
                 if let Some(content) = content {
                     self.content(event.index.unwrap_or(0), &content, answer)?;

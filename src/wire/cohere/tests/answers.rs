@@ -205,6 +205,26 @@ fn pieces_of_parallel_calls_find_their_call_by_index() {
 }
 
 #[test]
+fn thinking_blocks_in_a_row_stay_apart() {
+    let ended = |index: u64| json!({"type": "content-end", "index": index});
+    let start = |index: u64, text: &str| {
+        let content = json!({"type": "thinking", "thinking": text});
+        json!({"type": "content-start", "index": index, "delta": {"message": {"content": content}}})
+    };
+    let last = end(json!({"finish_reason": "COMPLETE"}));
+    for told in [
+        vec![start(0, "a"), ended(0), piece(1, json!({"thinking": "b"})), last.clone()],
+        vec![start(0, "a"), start(1, "b"), last],
+    ] {
+        let (chunks, ended) = events(&told);
+        assert_eq!(ended, Ok(()));
+        let choice = recorded::seen::Seen::streamed(&chunks).choices.remove(0);
+        let texts: Vec<&Value> = choice.details.iter().map(|detail| &detail["text"]).collect();
+        assert_eq!((choice.reasoning.as_str(), texts), ("ab", vec![&json!("a"), &json!("b")]), "{told:?}");
+    }
+}
+
+#[test]
 fn a_stream_is_complete_with_its_last_event_only() {
     let text = piece(0, json!({"text": "a"}));
     for (told, expected) in [
