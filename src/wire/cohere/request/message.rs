@@ -70,6 +70,10 @@ pub fn write<'a>(job: &Job<'a>, notes: &mut Notes) -> Result<Vec<Out<'a>>, Error
         if message.cache_control.into_iter().chain(marks).chain(calls).next().is_some() {
             notes.drop_param("cache_control");
         }
+        if message.role == Role::Assistant && is_empty(message) {
+            // The vendor refuses a turn of nothing, and leaving it out loses nothing.
+            continue;
+        }
         out.push(match message.role {
             Role::System | Role::Developer => said("system", at, message, job)?,
             Role::User => said("user", at, message, job)?,
@@ -81,6 +85,13 @@ pub fn write<'a>(job: &Job<'a>, notes: &mut Notes) -> Result<Vec<Out<'a>>, Error
         });
     }
     Ok(out)
+}
+
+/// An assistant's message without text, calls, refusal or anything of the vendor's own to bring back.
+fn is_empty(message: &Message<'_>) -> bool {
+    let empty = |part: &Part<'_>| matches!(&part.body, Body::Text(text) if text.is_empty());
+    let ours = message.details.iter().any(|detail| detail.is_of(detail::FORMAT));
+    message.parts.iter().all(empty) && message.tool_calls.is_empty() && message.refusal.is_none() && !ours
 }
 
 /// A message that is nothing but content.
@@ -136,8 +147,7 @@ fn assistant<'a>(at: usize, message: &'a Message<'a>, job: &Job<'a>) -> Result<O
     let thinks = message.details.iter().any(|detail| detail::as_thinking(detail).is_some());
     let mut out = if thinks { thoughtful(at, message, job)? } else { said("assistant", at, message, job)? };
     if message.parts.is_empty() && !thinks {
-        let instead = message.refusal.as_deref().or(Some("").filter(|_| message.tool_calls.is_empty()));
-        out.content = instead.map(Content::Text);
+        out.content = message.refusal.as_deref().map(Content::Text);
     }
     let plans: Vec<&str> = message.details.iter().filter_map(detail::as_plan).collect();
     out.tool_plan = Some(plans.concat()).filter(|plan| !plan.is_empty());

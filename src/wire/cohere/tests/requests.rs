@@ -224,6 +224,8 @@ fn messages_keep_their_order_and_shape() {
         {"role": "tool", "tool_call_id": "a", "content": ""},
         {"role": "tool", "tool_call_id": "b", "content": [{"type": "text", "text": "t"}, document]},
         {"role": "assistant", "content": null, "refusal": "no"},
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": null},
         {"role": "user", "content": ""}]});
     let (sent, dropped) = sent(FORMAT, &body, &Target::default());
     assert!(dropped.is_empty());
