@@ -80,6 +80,23 @@ fn a_whole_reply_that_is_cut_off_is_an_error() {
     }
 }
 
+#[test]
+fn a_content_type_tells_a_stream_from_an_error() {
+    for format in formats() {
+        for (kind, streams) in [
+            (format.accepts(true), true),
+            ("text/event-stream; charset=utf-8", true),
+            ("application/stream+json", true),
+            ("", true),
+            ("application/json", false),
+            ("text/html; charset=utf-8", false),
+        ] {
+            assert_eq!(format.streams_as(kind), streams, "{} {kind:?}", format.name());
+        }
+    }
+    assert!(!WireFormat::Openai.streams_as("application/stream+json"), "OpenAI's format has no such streams");
+}
+
 /// Errors in the shape of each format.
 const ERRORS: [(WireFormat, &str); 6] = [
     (WireFormat::Anthropic, r#"{"type":"error","error":{"type":"overloaded_error","message":"the words"}}"#),

@@ -72,10 +72,16 @@ impl Framing {
         if mime.eq_ignore_ascii_case(eventstream::CONTENT_TYPE) {
             return Self::EventStream(eventstream::Reader::default());
         }
-        if LINES.iter().any(|lines| mime.eq_ignore_ascii_case(lines)) {
+        if Self::is_lines(content_type) {
             return Self::Lines(lines::Reader::default());
         }
         Self::Sse(sse::Reader::default())
+    }
+
+    /// True for a content type of one JSON value per line.
+    pub fn is_lines(content_type: &str) -> bool {
+        let mime = content_type.split(';').next().unwrap_or_default().trim();
+        LINES.iter().any(|lines| mime.eq_ignore_ascii_case(lines))
     }
 }
 
