@@ -1,8 +1,7 @@
 //! Cohere's native chat, version 2.
 //!
 //! What its OpenAI-compatible endpoint leaves out is here: citations with their sources, thinking as blocks that go
-//! back, the plan before tool calls, documents. Replies of version 1 are read as well: gateways and private
-//! deployments in front of older models still answer so.
+//! back, the plan before tool calls, documents. Answers of version 1 of the API can be told apart and are read, too.
 
 mod citation;
 mod detail;

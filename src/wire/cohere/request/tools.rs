@@ -75,6 +75,10 @@ pub fn write<'a>(given: Given<'a>, notes: &mut Notes) -> Result<Tools<'a>, Error
         let message = format!("`tool_choice` names the function `{named}`, which is not in `tools`.");
         return Err(Error::invalid(message, "tool_choice"));
     }
+    let unknown = *choice == ToolChoice::Unset && given.raw("tool_choice").is_some();
+    if unknown || list.is_empty() && choice.forces() {
+        notes.drop_param("tool_choice");
+    }
     let choice = match choice {
         _ if list.is_empty() => None,
         ToolChoice::None => Some("NONE"),

@@ -190,7 +190,14 @@ fn a_choice_among_tools_is_said_in_the_vendors_words() {
             json!([]),
             Value::Null,
             Value::Null,
-            &["tools[0]"],
+            &["tools[0]", "tool_choice"],
+        ),
+        (
+            json!({"tools": [g], "tool_choice": {"type": "allowed_tools"}}),
+            json!(["g"]),
+            Value::Null,
+            Value::Null,
+            &["tool_choice"],
         ),
         (json!({"tool_choice": "none"}), json!([]), Value::Null, Value::Null, none),
     ] {
