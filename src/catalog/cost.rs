@@ -77,6 +77,7 @@ impl Price {
 
     /// What a usage costs; `None` when the input or output rate is unknown.
     pub fn cost(&self, usage: &Usage, tier: Option<ServiceTier>) -> Option<Usd> {
+        let usage = usage.charged();
         let rates = self.rates_for(usage.prompt, tier);
         let (input, output) = (rates.input?, rates.output?);
         let write_5m = rates.cache_write_5m.unwrap_or(input);
@@ -125,6 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chat::Billed;
 
     fn usd(units: i64) -> Option<Usd> {
         Some(Usd::from_units(units))
@@ -166,6 +168,16 @@ mod tests {
             (base, Some(ServiceTier::Flex), 100 * 100 + 10 * 500 + 7),
             (base, Some(ServiceTier::Batch), 100 * 100 + 10 * 1000 + 7),
             (Usage { cache_write_1h: 10, ..base }, None, 100 * 100 + 10 * 1000 + 7),
+            (
+                Usage {
+                    cache_read: 40,
+                    reasoning: Some(4),
+                    billed: Some(Billed { prompt: 3, completion: 2 }),
+                    ..base
+                },
+                None,
+                3 * 100 + 2 * 1000 + 7,
+            ),
         ] {
             assert_eq!(price().cost(&usage, tier), usd(expected), "{usage:?} {tier:?}");
         }

@@ -14,4 +14,4 @@ pub use conversation::Conversation;
 pub use facts::{Facts, Trait, Traits};
 pub use message::Text;
 pub use request::{ChatRequest, Effort, Uses};
-pub use usage::Usage;
+pub use usage::{Billed, Usage};

@@ -30,4 +30,24 @@ pub struct Usage {
     pub image_output: u64,
     /// Web searches the upstream made on the request's behalf.
     pub web_searches: u64,
+    /// What of it is charged, where the upstream says so apart from what was read and written.
+    pub billed: Option<Billed>,
+}
+
+/// Tokens that an upstream charges for, all of them at the plain rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Billed {
+    /// Input tokens.
+    pub prompt: u64,
+    /// Output tokens.
+    pub completion: u64,
+}
+
+impl Usage {
+    /// The counts that a price applies to.
+    pub fn charged(&self) -> Self {
+        let Some(Billed { prompt, completion }) = self.billed else { return *self };
+        let total = prompt.saturating_add(completion);
+        Self { prompt, completion, total, web_searches: self.web_searches, ..Self::default() }
+    }
 }

@@ -145,7 +145,7 @@ async fn drive(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<Opti
     }
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default().to_ascii_lowercase();
-    if (kind.contains("json") || kind.contains("html")) && !kind.contains("event-stream") {
+    if !attempt.out.wire.streams_as(&kind) {
         return Err(not_a_stream(link, attempt, &mut response).await.into());
     }
     pump(link, attempt, meter, &mut response, &kind).await?;

@@ -125,6 +125,13 @@ impl WireFormat {
         }
     }
 
+    /// Is an answer of this content type (in lower case) worth reading as a stream? An error or a page is not.
+    pub fn streams_as(self, content_type: &str) -> bool {
+        let lines = self.codec().is_some() && translate::Framing::is_lines(content_type);
+        let other = content_type.contains("json") || content_type.contains("html");
+        lines || !other || content_type.contains("event-stream")
+    }
+
     /// What becomes of a field; `None` when the format has no table row for it.
     pub fn handling(self, field: &str) -> Option<Handling> {
         match self.codec() {

@@ -7,6 +7,8 @@ pub mod anthropic;
 pub mod base64;
 pub mod bedrock_converse;
 pub mod cohere;
+#[cfg(test)]
+mod conformance;
 pub mod decode;
 pub mod encode;
 pub mod envelope;
@@ -14,8 +16,11 @@ pub mod eventstream;
 pub mod fault;
 pub mod format;
 pub mod gemini;
+pub mod lines;
 pub mod openai;
 pub mod quirks;
+#[cfg(test)]
+pub mod recorded;
 pub mod responses;
 pub mod sse;
 #[cfg(test)]

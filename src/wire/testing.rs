@@ -22,12 +22,17 @@ pub struct Target {
 
 /// Encodes a client's body for model `m`.
 pub fn encode(format: WireFormat, body: &str, target: &Target) -> Result<Encoded, Error> {
+    encode_for(format, "m", body, target)
+}
+
+/// Encodes a client's body for a model.
+pub fn encode_for(format: WireFormat, model: &str, body: &str, target: &Target) -> Result<Encoded, Error> {
     let body = Bytes::copy_from_slice(body.as_bytes());
     let parsed = request::parse(&body)?;
     format.encode(&Order {
         body: &body,
         request: &parsed,
-        model: "m",
+        model,
         quirks: &target.quirks,
         facts: target.facts,
         strict: target.strict,

@@ -212,7 +212,9 @@ fn sources() -> Vec<Source> {
     files(&root.join("src"), &mut found);
     let relative = |path: &Path| path.strip_prefix(root).expect("below the root").display().to_string();
     let product = |path: &str| {
-        !path.ends_with("/tests.rs") && !path.contains("/tests/") && !path.ends_with("/testing.rs")
+        const FILES: &[&str] = &["/tests.rs", "/testing.rs", "/recorded.rs", "/conformance.rs"];
+        const FOLDERS: &[&str] = &["/tests/", "/recorded/", "/conformance/"];
+        !FOLDERS.iter().any(|folder| path.contains(folder)) && !FILES.iter().any(|file| path.ends_with(file))
     };
     let read = |path: PathBuf| (relative(&path), fs::read_to_string(&path).expect("readable"));
     let mut sources: Vec<Source> = found

@@ -43,6 +43,7 @@ pub fn read(mut object: Map<String, Value>, quirks: &Quirks) -> Option<Metered> 
         image_input: prompt_detail("image_tokens").unwrap_or(0),
         image_output: completion_detail("image_tokens").unwrap_or(0),
         web_searches: count(object.get("num_search_queries")).unwrap_or(0),
+        billed: None,
     };
     complete(&mut object, &usage, cached);
     Some(Metered { usage, object })

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::usage::Metered;
 use super::{DecodeError, Envelope, Fed};
-use super::{eventstream, sse};
+use super::{eventstream, lines, sse};
 use crate::chat::Usage;
 use crate::money::Usd;
 
@@ -58,7 +58,12 @@ pub enum Framing {
     Sse(sse::Reader),
     /// Frames of AWS.
     EventStream(eventstream::Reader),
+    /// One JSON value per line.
+    Lines(lines::Reader),
 }
+
+/// Content types of streams of lines.
+const LINES: [&str; 3] = ["application/stream+json", "application/x-ndjson", "application/jsonl"];
 
 impl Framing {
     /// By the content type of the answer.
@@ -67,7 +72,16 @@ impl Framing {
         if mime.eq_ignore_ascii_case(eventstream::CONTENT_TYPE) {
             return Self::EventStream(eventstream::Reader::default());
         }
+        if Self::is_lines(content_type) {
+            return Self::Lines(lines::Reader::default());
+        }
         Self::Sse(sse::Reader::default())
+    }
+
+    /// True for a content type of one JSON value per line.
+    pub fn is_lines(content_type: &str) -> bool {
+        let mime = content_type.split(';').next().unwrap_or_default().trim();
+        LINES.iter().any(|lines| mime.eq_ignore_ascii_case(lines))
     }
 }
 
@@ -146,6 +160,13 @@ impl Decoder {
                     self.take(Frame { event: event.name(), data: event.data() }, envelope, latency_ms)?;
                 }
             }
+            Framing::Lines(reader) => {
+                reader.push(bytes).map_err(|_| too_large())?;
+                while !self.ended {
+                    let Some(data) = reader.next_line() else { break };
+                    self.take(Frame { event: "", data }, envelope, latency_ms)?;
+                }
+            }
         }
         Ok(())
     }
@@ -176,6 +197,7 @@ impl Decoder {
     ) -> Result<Fed, DecodeError> {
         let last = match self.framing.as_mut() {
             Some(Framing::Sse(reader)) if !self.ended => reader.finish().map(|data| data.into_owned()),
+            Some(Framing::Lines(reader)) if !self.ended => reader.finish().map(<[u8]>::to_vec),
             _ => None,
         };
         let mut result = match self.framing.as_ref() {

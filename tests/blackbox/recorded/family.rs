@@ -35,6 +35,7 @@ pub const ANTHROPIC: Family = Family {
         ),
     ],
 };
+pub const COHERE: Family = Family { name: "cohere", cases: 32, wire: "cohere", keys: &[] };
 
 impl Family {
     /// Its cases.
