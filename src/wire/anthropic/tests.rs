@@ -135,147 +135,65 @@ fn reasoning_goes_back_to_where_it_stood_and_foreign_reasoning_does_not() {
     );
 }
 
-/// Fields of a request on a model, what must be there of them, and what is named as dropped.
-#[test]
-fn fields_become_what_the_api_calls_them() {
-    use Trait::{
-        AdaptiveThinking as Adaptive, BudgetThinking as Budget, FixedSampling, NativeSchema, XhighEffort,
-    };
-    let schema = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}});
-    let function = json!({"type": "function", "function": {"name": "f"}});
-    for (traits, fields, expected, dropped) in [
-        (vec![], json!({}), json!({"max_tokens": 64000, "thinking": null, "stream": null}), vec![]),
-        (
-            vec![],
-            json!({"max_completion_tokens": 7, "stream": true}),
-            json!({"max_tokens": 7, "stream": true}),
-            vec![],
-        ),
-        (
-            vec![Budget],
-            json!({"reasoning_effort": "minimal"}),
-            json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}),
-            vec![],
-        ),
-        (
-            vec![Budget],
-            json!({"reasoning_effort": "xhigh"}),
-            json!({"thinking": {"type": "enabled", "budget_tokens": 32768}}),
-            vec![],
-        ),
-        (
-            vec![Budget],
-            json!({"reasoning_effort": "medium", "max_tokens": 100}),
-            json!({"thinking": {"type": "enabled", "budget_tokens": 8192}, "max_tokens": 8292}),
-            vec![],
-        ),
-        (
-            vec![Budget],
-            json!({"reasoning_effort": "none"}),
-            json!({"thinking": {"type": "disabled"}}),
-            vec![],
-        ),
-        (
-            vec![Adaptive],
-            json!({"reasoning_effort": "xhigh"}),
-            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}),
-            vec![],
-        ),
-        (
-            vec![Adaptive, XhighEffort],
-            json!({"reasoning_effort": "xhigh"}),
-            json!({"output_config": {"effort": "xhigh"}}),
-            vec![],
-        ),
-        (
-            vec![Budget],
-            json!({"reasoning_effort": "low", "temperature": 0.2, "top_p": 0.5, "top_k": 3}),
-            json!({"temperature": null, "top_p": null, "top_k": null}),
-            vec!["temperature", "top_p", "top_k"],
-        ),
-        (
-            vec![],
-            json!({"temperature": 0.2, "top_p": 0.5, "top_k": 3}),
-            json!({"temperature": 0.2, "top_p": null, "top_k": 3}),
-            vec!["top_p"],
-        ),
-        (vec![], json!({"temperature": 1.5}), json!({"temperature": null}), vec!["temperature"]),
-        (vec![FixedSampling], json!({"temperature": 0.2}), json!({"temperature": null}), vec!["temperature"]),
-        (vec![], json!({"stop": ["END", "\n"]}), json!({"stop_sequences": ["END"]}), vec!["stop"]),
-        (
-            vec![],
-            json!({"user": "u-1", "seed": 5, "n": 1}),
-            json!({"metadata": {"user_id": "u-1"}}),
-            vec!["seed"],
-        ),
-        (
-            vec![],
-            json!({"tools": [function], "tool_choice": "required", "parallel_tool_calls": false}),
-            json!({"tool_choice": {"type": "any", "disable_parallel_tool_use": true}, "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]}),
-            vec![],
-        ),
-        (
-            vec![],
-            json!({"tools": [function], "tool_choice": {"type": "function", "function": {"name": "f"}}}),
-            json!({"tool_choice": {"type": "tool", "name": "f"}}),
-            vec![],
-        ),
-        (
-            vec![],
-            json!({"tools": [function], "tool_choice": "none"}),
-            json!({"tool_choice": {"type": "none"}}),
-            vec![],
-        ),
-        (
-            vec![],
-            json!({"tools": [function], "parallel_tool_calls": false}),
-            json!({"tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}),
-            vec![],
-        ),
-        (
-            vec![Budget],
-            json!({"tools": [function], "tool_choice": "required", "reasoning_effort": "low"}),
-            json!({"tool_choice": {"type": "auto"}}),
-            vec!["tool_choice"],
-        ),
-        (
-            vec![NativeSchema],
-            json!({"response_format": schema}),
-            json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}, "tools": null}),
-            vec![],
-        ),
-        (
-            vec![Budget],
-            json!({"response_format": schema, "reasoning_effort": "low"}),
-            json!({"tools": null}),
-            vec!["response_format"],
-        ),
-        (
-            vec![],
-            json!({"response_format": {"type": "json_object"}}),
-            json!({"tools": null}),
-            vec!["response_format"],
-        ),
-        (
-            vec![],
-            json!({"web_search_options": {"user_location": {"type": "approximate", "approximate": {"country": "AT"}}}}),
-            json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "user_location": {"country": "AT", "type": "approximate"}}]}),
-            vec![],
-        ),
-        (
-            vec![],
-            json!({"thinking": {"type": "adaptive"}}),
-            json!({"thinking": {"type": "adaptive"}}),
-            vec![],
-        ),
-        (vec![], json!({"something_new": 1}), json!({}), vec!["something_new"]),
-    ] {
+/// A model's traits, fields of a request, what must be there of them, and what is named as dropped.
+type Row = (Vec<Trait>, Value, Value, Vec<&'static str>);
+
+fn check(rows: Vec<Row>) {
+    for (traits, fields, expected, dropped) in rows {
         let (sent, named) = testing::sent(FORMAT, &hello(&fields), &with(&traits));
         for (name, value) in expected.as_object().unwrap() {
             assert_eq!(&sent[name], value, "{fields}: {sent}");
         }
         assert_eq!(named, dropped, "{fields}");
     }
+}
+
+#[test]
+#[rustfmt::skip]
+fn thinking_limits_and_sampling_become_what_the_api_calls_them() {
+    use Trait::{AdaptiveThinking as Adaptive, BudgetThinking as Budget, FixedSampling, XhighEffort};
+    check(vec![
+        (vec![], json!({}), json!({"max_tokens": 64000, "thinking": null, "stream": null}), vec![]),
+        (vec![], json!({"max_completion_tokens": 7, "stream": true}), json!({"max_tokens": 7, "stream": true}), vec![]),
+        (vec![Budget], json!({"reasoning_effort": "minimal"}), json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}), vec![]),
+        (vec![Budget], json!({"reasoning_effort": "xhigh"}), json!({"thinking": {"type": "enabled", "budget_tokens": 32768}}), vec![]),
+        (vec![Budget], json!({"reasoning_effort": "medium", "max_tokens": 100}), json!({"thinking": {"type": "enabled", "budget_tokens": 8192}, "max_tokens": 8292}), vec![]),
+        (vec![Budget], json!({"reasoning_effort": "xhigh", "max_tokens": 32768}), json!({"thinking": {"type": "enabled", "budget_tokens": 31232}, "max_tokens": 64000}), vec![]),
+        (vec![Budget], json!({"reasoning_effort": "none"}), json!({"thinking": {"type": "disabled"}}), vec![]),
+        (vec![Adaptive], json!({"reasoning_effort": "xhigh"}), json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}), vec![]),
+        (vec![Adaptive, XhighEffort], json!({"reasoning_effort": "xhigh"}), json!({"output_config": {"effort": "xhigh"}}), vec![]),
+        (vec![Budget], json!({"reasoning_effort": "low", "temperature": 0.2, "top_p": 0.5, "top_k": 3}), json!({"temperature": null, "top_p": null, "top_k": null}), vec!["temperature", "top_p", "top_k"]),
+        (vec![Budget], json!({"reasoning_effort": "low", "temperature": 1, "top_p": 1}), json!({"temperature": 1, "top_p": null}), vec![]),
+        (vec![], json!({"temperature": 0.2, "top_p": 0.5, "top_k": 3}), json!({"temperature": 0.2, "top_p": null, "top_k": 3}), vec!["top_p"]),
+        (vec![], json!({"temperature": 1.5}), json!({"temperature": null}), vec!["temperature"]),
+        (vec![FixedSampling], json!({"temperature": 0.2}), json!({"temperature": null}), vec!["temperature"]),
+        (vec![], json!({"stop": ["END", "\n"]}), json!({"stop_sequences": ["END"]}), vec!["stop"]),
+        (vec![], json!({"user": "u-1", "seed": 5, "n": 1}), json!({"metadata": {"user_id": "u-1"}}), vec!["seed"]),
+        (vec![], json!({"thinking": {"type": "adaptive"}}), json!({"thinking": {"type": "adaptive"}}), vec![]),
+        (vec![], json!({"something_new": 1}), json!({}), vec!["something_new"]),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn tools_choices_and_schemas_become_what_the_api_calls_them() {
+    use Trait::{BudgetThinking as Budget, FreeToolsOnly, NativeSchema};
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}});
+    let function = json!({"type": "function", "function": {"name": "f"}});
+    check(vec![
+        (vec![], json!({"tools": [function], "tool_choice": "required", "parallel_tool_calls": false}),
+            json!({"tool_choice": {"type": "any", "disable_parallel_tool_use": true}, "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]}), vec![]),
+        (vec![], json!({"tools": [function], "tool_choice": {"type": "function", "function": {"name": "f"}}}), json!({"tool_choice": {"type": "tool", "name": "f"}}), vec![]),
+        (vec![], json!({"tools": [function], "tool_choice": "none"}), json!({"tool_choice": {"type": "none"}}), vec![]),
+        (vec![], json!({"tools": [function], "parallel_tool_calls": false}), json!({"tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}), vec![]),
+        (vec![Budget], json!({"tools": [function], "tool_choice": "required", "reasoning_effort": "low"}), json!({"tool_choice": {"type": "auto"}}), vec!["tool_choice"]),
+        (vec![FreeToolsOnly], json!({"tools": [function], "tool_choice": "required"}), json!({"tool_choice": {"type": "auto"}}), vec!["tool_choice"]),
+        (vec![NativeSchema], json!({"response_format": schema}), json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}, "tools": null}), vec![]),
+        (vec![Budget], json!({"response_format": schema, "reasoning_effort": "low"}), json!({"tools": null}), vec!["response_format"]),
+        (vec![], json!({"response_format": {"type": "json_object"}}), json!({"tools": null}), vec!["response_format"]),
+        (vec![], json!({"web_search_options": {"user_location": {"type": "approximate", "approximate": {"country": "AT"}}}}),
+            json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "user_location": {"country": "AT", "type": "approximate"}}]}), vec![]),
+    ]);
 }
 
 #[test]
