@@ -84,6 +84,8 @@ pub struct Quirks {
     pub body_version: Option<String>,
     /// `stream` is said in the body; if not, the path alone says it (`anthropic`).
     pub stream_field: bool,
+    /// Models that take `temperature` and `top_p` at once; the others take one of them (`anthropic`).
+    pub both_sampling_models: Vec<String>,
     /// Models that the catalogue does not know, whose thinking is steered by an effort and not by a budget.
     pub adaptive_thinking_models: Vec<String>,
     /// Models that the catalogue does not know, which take a JSON schema as the form of the answer.
@@ -111,6 +113,7 @@ impl Default for Quirks {
             completion_excludes_reasoning: false,
             body_version: None,
             stream_field: true,
+            both_sampling_models: Vec::new(),
             adaptive_thinking_models: Vec::new(),
             native_schema_models: Vec::new(),
             think_tags_models: Vec::new(),

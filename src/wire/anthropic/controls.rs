@@ -175,9 +175,10 @@ fn sample(job: &Job<'_>, controls: &mut Controls<'_>, notes: &mut Notes) {
     }
     if let Some(top_p) = number("top_p") {
         let high = top_p.as_f64().is_some_and(|mass| mass >= 0.95);
-        if is(&top_p, 1.0) && (controls.temperature.is_some() || fixed) {
+        let second = controls.temperature.is_some() && !any_glob(&job.quirks.both_sampling_models, job.model);
+        if is(&top_p, 1.0) && (second || fixed) {
             // All of it: what the API does anyway.
-        } else if controls.temperature.is_some() || fixed || (thinks && !high) {
+        } else if second || fixed || (thinks && !high) {
             notes.drop_param("top_p");
         } else {
             controls.top_p = Some(top_p);

@@ -383,3 +383,5 @@ fn failures_inside_a_200_have_the_status_that_they_stand_for() {
     }
     assert_eq!(streamed(&[start]).1, Err(DecodeError::Truncated));
 }
+
+mod recorded;
