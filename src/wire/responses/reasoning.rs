@@ -58,6 +58,8 @@ pub fn place(answer: &Answer) -> Place {
 pub fn keep(item: &Item<'_>, raw: &RawValue, at: Place, answer: &mut Answer) -> Result<(), DecodeError> {
     match item.kind() {
         Kind::Reasoning => keep_reasoning(item, at, answer),
+        // An image is told as one; twice it would be sent twice.
+        Kind::ServerTool if item.kind == "image_generation_call" => Ok(()),
         Kind::ServerTool if raw.get().len() <= SERVER_TOOL_BYTES_MAX => {
             let (text, id) = (Some(own(raw.get())), item.id.as_deref().map(own));
             answer.detail_at(0, Detail { kind: SERVER_TOOL.into(), text, id, ..super::detail() }, at)
