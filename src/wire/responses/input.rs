@@ -75,7 +75,7 @@ pub fn items<'a>(job: &Job<'a>, scheme: &str, notes: &mut Notes) -> Result<Vec<I
         let marked =
             message.cache_control.is_some() || message.parts.iter().any(|part| part.cache_control.is_some());
         if marked {
-            notes.drop_param("messages.cache_control");
+            notes.drop_param("cache_control");
         }
         let role = match message.role {
             Role::Assistant => {

@@ -68,7 +68,7 @@ impl Open {
             output::tell_logprobs(whole.logprobs, answer);
         }
         let (base, told) = (part.base, part.annotations);
-        let annotations = whole.annotations.as_deref().unwrap_or_default();
+        let annotations = whole.annotations();
         for one in annotations.get(told..).unwrap_or_default() {
             output::annotation(one, base, answer);
         }

@@ -32,7 +32,7 @@ pub struct Item<'a> {
     pub arguments: Option<&'a RawValue>,
     /// Of a custom tool's call.
     #[serde(borrow)]
-    pub input: Option<Str<'a>>,
+    pub input: Option<&'a RawValue>,
     /// Of an image's making: base64.
     #[serde(borrow)]
     result: Option<&'a RawValue>,
@@ -49,9 +49,18 @@ pub struct Part<'a> {
     pub text: Option<Str<'a>>,
     #[serde(borrow)]
     pub refusal: Option<Str<'a>>,
-    pub annotations: Option<Vec<Value>>,
+    #[serde(borrow)]
+    pub annotations: Option<&'a RawValue>,
     #[serde(borrow)]
     pub logprobs: Option<&'a RawValue>,
+}
+
+impl Part<'_> {
+    /// What it is annotated with.
+    pub fn annotations(&self) -> Vec<Value> {
+        let written = self.annotations.map(RawValue::get);
+        written.and_then(|written| serde_json::from_str(written).ok()).unwrap_or_default()
+    }
 }
 
 /// What an item is.
@@ -78,11 +87,7 @@ impl Item<'_> {
 
     /// The arguments of a call, as text.
     pub fn arguments(&self) -> Str<'_> {
-        match (&self.input, self.arguments) {
-            (Some(input), None) => Str::from(input.as_ref()),
-            (_, Some(written)) => text(written),
-            (None, None) => Str::default(),
-        }
+        self.arguments.or(self.input).map(text).unwrap_or_default()
     }
 }
 
@@ -100,13 +105,14 @@ pub fn is_server_tool(kind: &str) -> bool {
         || matches!(kind, "mcp_list_tools" | "mcp_approval_request")
 }
 
-/// Parts, wherever they are; a bare string is one.
+/// Parts, wherever they are; a bare string is one. One that cannot be read holds nothing that is known here.
 pub fn parts(written: Option<&RawValue>) -> Vec<Part<'_>> {
-    let Some(written) = written else { return Vec::new() };
-    serde_json::from_str(written.get()).unwrap_or_else(|_| {
-        let text: Option<Str<'_>> = serde_json::from_str(written.get()).ok();
-        text.map(|text| Part { text: Some(text), ..Part::default() }).into_iter().collect()
-    })
+    let Some(written) = written.map(RawValue::get) else { return Vec::new() };
+    if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(written) {
+        return list.into_iter().map(|raw| serde_json::from_str(raw.get()).unwrap_or_default()).collect();
+    }
+    let text: Option<Str<'_>> = serde_json::from_str(written).ok();
+    text.map(|text| Part { text: Some(text), ..Part::default() }).into_iter().collect()
 }
 
 /// Tells an answer a whole item.
@@ -158,7 +164,7 @@ pub fn tell_part(part: &Part<'_>, answer: &mut Answer) {
     answer.text(0, part.text.as_deref().unwrap_or(""));
     answer.refusal(0, part.refusal.as_deref().unwrap_or(""));
     tell_logprobs(part.logprobs, answer);
-    for one in part.annotations.iter().flatten() {
+    for one in &part.annotations() {
         annotation(one, base, answer);
     }
 }

@@ -108,7 +108,7 @@ impl<'a> Encoder<'_, 'a> {
         let scheme = self.job.quirks.reasoning_scheme.as_deref().unwrap_or(super::SCHEME);
         let marked = |tool: &Tool<'_>| matches!(tool, Tool::Function { cache_control: Some(_), .. });
         if conversation.tools.iter().any(marked) {
-            self.notes.drop_param("tools.cache_control");
+            self.notes.drop_param("cache_control");
         }
         Ok(Request {
             model: self.job.model,

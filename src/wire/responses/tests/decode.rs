@@ -315,6 +315,24 @@ fn text_refusals_and_reasoning_are_told_once_however_they_come() {
 }
 
 #[test]
+fn what_is_not_known_does_not_hide_what_is() {
+    let content = json!([
+        {"type": "output_text", "text": "a", "annotations": {"odd": 1}},
+        {"type": "from_the_future", "text": {"deep": 1}}, "odd", {"type": "output_text", "text": "b"}]);
+    let future = json!({"type": "from_the_future", "input": [1], "content": 3, "arguments": {}, "action": 7});
+    let item = json!({"type": "message", "id": "m", "content": content});
+    let reply = whole(
+        json!([future, item, {"type": "function_call", "call_id": "c", "name": "f", "arguments": {"a": 1}}]),
+        json!({}),
+    );
+    let message = &reply.unwrap()["choices"][0]["message"];
+    assert_eq!(
+        (&message["content"], &message["tool_calls"][0]["function"]["arguments"]),
+        (&json!("ab"), &json!("{\"a\":1}"))
+    );
+}
+
+#[test]
 fn only_the_terminal_event_ends_a_stream() {
     let text = json!({"type": "output_text.delta", "output_index": 0, "content_index": 0, "delta": "a"});
     let gap = json!({"type": "output_text.delta", "sequence_number": 99, "output_index": 0, "content_index": 0, "delta": "b"});

@@ -228,7 +228,7 @@ fn messages_become_input_items_in_place() {
             {"role": "user", "content": "one"},
         ])
     );
-    assert_eq!(dropped, ["messages.name", "messages.cache_control"]);
+    assert_eq!(dropped, ["messages.name", "cache_control"]);
     let (body, _) = sent(&messages(json!([{"role": "developer", "content": "d"}])), &Target::default());
     assert_eq!(body["input"][0]["role"], "system");
 }
