@@ -41,6 +41,7 @@ pub(super) const PROVIDER_KEYS: [Key; 41] = [
     key("providers.*.quirks.bare_json_schema", Kind::Bool, Some("false"), "`response_format.json_schema` is sent as `{schema}` only."),
     key("providers.*.quirks.multiple_choices", Kind::Bool, Some("true"), "`n` above 1 is understood."),
     key("providers.*.quirks.reasoning_back", Kind::Choice(REASONING_BACK), Some("as_sent"), "What is done with reasoning that comes back in assistant messages."),
+    key("providers.*.quirks.reasoning_scheme", Kind::Text, None, "Name that the vendor's reasoning bears in `reasoning_details`; reasoning of another name is not sent to it. Left out: that of the wire format."),
     key("providers.*.quirks.usage_pointers", Kind::Names, Some("/usage, /x_groq/usage, /choices/0/usage"), "JSON pointers under which usage may be found."),
     key("providers.*.quirks.completion_excludes_reasoning", Kind::Bool, Some("false"), "`completion_tokens` leaves reasoning out: it is added."),
     key("providers.*.quirks.body_version", Kind::Text, None, "Version of the `anthropic` format that goes into the body, where the path names the model."),

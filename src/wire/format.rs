@@ -179,7 +179,8 @@ impl Decoder {
                 Self::Forwarded(Box::new(openai::Decoder::new(quirks.clone(), think_tags, include_usage, n)))
             }
             Some(codec) => {
-                let answer = Answer::streamed(envelope, include_usage, n);
+                let scheme = quirks.reasoning_scheme.as_deref();
+                let answer = Answer::streamed(envelope, include_usage, n).minting(scheme);
                 let framing = Framing::of(content_type);
                 Self::Translated(Box::new(translate::Decoder::new(framing, (codec.events)(), answer)))
             }
@@ -315,7 +316,7 @@ impl Reply {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(DecodeError::invalid("it answered with an empty body"));
         }
-        let mut answer = Answer::gathered(envelope);
+        let mut answer = Answer::gathered(envelope).minting(reading.quirks.reasoning_scheme.as_deref());
         (codec.reply)(body, &mut answer)?;
         Ok(Self::Translated(Box::new(answer.checked()?)))
     }

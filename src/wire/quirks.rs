@@ -76,6 +76,8 @@ pub struct Quirks {
     pub multiple_choices: bool,
     /// What is done with reasoning that comes back in assistant messages.
     pub reasoning_back: ReasoningBack,
+    /// Scheme of the reasoning that the vendor mints, where the format's own name would let other vendors pass for it.
+    pub reasoning_scheme: Option<String>,
     /// JSON pointers, in order, under which usage may be found; the last event that has any wins.
     pub usage_pointers: Vec<String>,
     /// `completion_tokens` leaves reasoning out: it is added.
@@ -109,6 +111,7 @@ impl Default for Quirks {
             bare_json_schema: false,
             multiple_choices: true,
             reasoning_back: ReasoningBack::AsSent,
+            reasoning_scheme: None,
             usage_pointers: ["/usage", "/x_groq/usage", "/choices/0/usage"].map(str::to_owned).to_vec(),
             completion_excludes_reasoning: false,
             body_version: None,

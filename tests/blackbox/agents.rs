@@ -10,8 +10,12 @@ const ROUNDS: usize = 10;
 
 /// A format: its word, the path below the stub that its base address has, and the member in which what was minted goes
 /// back (none where nothing is).
-const FORMATS: &[(&str, &str, &str)] =
-    &[("openai", "/v1", ""), ("anthropic", "", "signature"), ("cohere", "", "thinking")];
+const FORMATS: &[(&str, &str, &str)] = &[
+    ("openai", "/v1", ""),
+    ("anthropic", "", "signature"),
+    ("cohere", "", "thinking"),
+    ("responses", "/v1", "encrypted_content"),
+];
 
 /// A gateway with one provider of each format.
 async fn gateway(upstream: &StrictUpstream) -> Gateway {

@@ -30,6 +30,7 @@ mod metrics;
 mod models;
 mod recorded;
 mod requests;
+mod responses_only;
 mod sse_forms;
 mod streaming;
 mod structure;

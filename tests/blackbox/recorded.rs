@@ -187,6 +187,10 @@ replayed! {
     every_recorded_cohere_case_is_answered_as_expected_event_by_event: family::COHERE, Chunking::Event;
     every_recorded_cohere_case_is_answered_as_expected_byte_by_byte: family::COHERE, Chunking::Byte;
     every_recorded_cohere_case_is_answered_as_expected_cut_anywhere: family::COHERE, Chunking::Random;
+    every_recorded_response_is_answered_as_expected_when_it_comes_whole: family::RESPONSES, Chunking::Whole;
+    every_recorded_response_is_answered_as_expected_event_by_event: family::RESPONSES, Chunking::Event;
+    every_recorded_response_is_answered_as_expected_byte_by_byte: family::RESPONSES, Chunking::Byte;
+    every_recorded_response_is_answered_as_expected_cut_anywhere: family::RESPONSES, Chunking::Random;
 }
 
 /// What a model can do is data: it must not stand in the way of what vendors took.

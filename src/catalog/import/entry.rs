@@ -93,12 +93,24 @@ fn traits(value: &Value) -> Vec<String> {
     if says("supports_forced_tool_use") == Some(false) {
         found.push(Trait::FreeToolsOnly);
     }
-    if value.get("mode").and_then(Value::as_str) == Some("responses") {
+    if responses_only(value) {
         found.push(Trait::ResponsesOnly);
     }
     found.sort_unstable();
     found.dedup();
     found.into_iter().map(|one| one.name().to_owned()).collect()
+}
+
+/// True for what the Responses API serves and chat completions do not: by its mode, or by the addresses it lists.
+pub fn responses_only(value: &Value) -> bool {
+    let listed = value.get("supported_endpoints").and_then(Value::as_array);
+    let lists = |word: &str| {
+        listed.into_iter().flatten().filter_map(Value::as_str).any(|endpoint| endpoint.contains(word))
+    };
+    match value.get("mode").and_then(Value::as_str) {
+        Some("responses") => true,
+        _ => lists("/responses") && !lists("/chat/completions"),
+    }
 }
 
 fn claims(value: &Value) -> Claims {

@@ -27,6 +27,9 @@ const PROVIDERS: &[(&str, &str, &str)] = &[
     ("ollama", "ollama", "ollama/"), ("openrouter", "openrouter", "openrouter/"),
 ];
 
+/// Our providers whose models may be asked through the Responses API, where they are served only there.
+const RESPONSES: &[&str] = &["openai", "azure", "xai"];
+
 /// The pool that `auto` picks from: good general chat models of several houses.
 const AUTO: &[&str] = &[
     "gpt-5-mini",
@@ -152,15 +155,18 @@ fn leave(report: &mut Report, reason: &str, key: &str) {
 /// Reads one entry, or says why it is left.
 fn read(key: &str, value: &Value, report: &mut Report) -> Result<Found, String> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
-    match text("mode") {
-        Some("chat") => {}
-        Some("responses") => return Err("served by the Responses API only".to_owned()),
+    let responses = match text("mode") {
+        Some("chat") => false,
+        Some("responses") => true,
         Some(mode) => return Err(format!("mode {mode}")),
         None => return Err("no mode".to_owned()),
-    }
+    };
     let theirs = text("litellm_provider").unwrap_or("none");
     let row = PROVIDERS.iter().find(|(name, ..)| *name == theirs);
     let (_, provider, prefix) = row.ok_or_else(|| format!("provider {theirs}"))?;
+    if responses && !RESPONSES.contains(provider) {
+        return Err("served by the Responses API only".to_owned());
+    }
     let upstream = key.strip_prefix(prefix).unwrap_or(key);
     if *provider == "bedrock" && upstream.contains('/') || *provider == "azure" && upstream.contains('/') {
         return Err("price of one region".to_owned());

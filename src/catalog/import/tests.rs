@@ -129,6 +129,34 @@ fn a_correction_about_nothing_is_reported_and_one_of_no_capability_is_an_error()
 }
 
 #[test]
+fn what_only_the_responses_api_serves_is_taken_where_it_can_be_asked_there() {
+    let file = r#"{
+        "gpt-5-pro": {"mode": "responses", "litellm_provider": "openai"},
+        "azure/codex-mini": {"mode": "responses", "litellm_provider": "azure"},
+        "xai/grok-4.20-multi-agent": {"mode": "responses", "litellm_provider": "xai"},
+        "perplexity/preset/pro-search": {"mode": "responses", "litellm_provider": "perplexity"},
+        "computer-use-preview": {"mode": "chat", "litellm_provider": "openai", "supported_endpoints": ["/v1/responses"]},
+        "gpt-5": {"mode": "chat", "litellm_provider": "openai",
+            "supported_endpoints": ["/v1/chat/completions", "/v1/responses"]},
+        "gpt-4o": {"mode": "chat", "litellm_provider": "openai"}
+    }"#;
+    let (document, report) = import(file.as_bytes(), &Overlay::new()).unwrap();
+    let catalog = Catalog::parse(document.render().as_bytes()).unwrap();
+    for (provider, name, only) in [
+        ("openai", "gpt-5-pro", true),
+        ("azure", "codex-mini", true),
+        ("xai", "grok-4.20-multi-agent", true),
+        ("openai", "computer-use-preview", true),
+        ("openai", "gpt-5", false),
+        ("openai", "gpt-4o", false),
+    ] {
+        let offer = catalog.offer(provider, name).unwrap();
+        assert_eq!(offer.traits.has(crate::chat::Trait::ResponsesOnly), only, "{provider}/{name}");
+    }
+    assert_eq!(report.left["served by the Responses API only"], ["perplexity/preset/pro-search"]);
+}
+
+#[test]
 fn what_is_not_a_price_file_is_one_line() {
     for bytes in [&b"[]"[..], b"{", b"\xff", b"{}"] {
         let error = import(bytes, &Overlay::new()).unwrap_err();
@@ -146,6 +174,7 @@ fn the_shipped_catalogue_holds_the_auto_pool_and_the_known_models_of_every_price
     for (provider, name) in [
         ("openai", "gpt-5-mini"),
         ("openai", "gpt-4o"),
+        ("openai", "gpt-5-pro"),
         ("azure", "gpt-4o"),
         ("anthropic", "claude-haiku-4-5"),
         ("gemini", "gemini-2.5-flash"),

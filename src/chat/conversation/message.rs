@@ -94,15 +94,18 @@ pub struct File<'a> {
     pub filename: Option<Str<'a>>,
 }
 
-/// A call of a function.
+/// A call of a function, or of a custom tool.
 #[derive(Clone, Debug)]
 pub struct ToolCall<'a> {
     /// Joins the call and its result.
     pub id: Str<'a>,
     /// The function.
     pub name: Str<'a>,
-    /// Its arguments: JSON in a string, as the model wrote it; `{}` when there were none.
+    /// Its arguments: JSON in a string, as the model wrote it; `{}` when there were none. For a custom tool its
+    /// input, which is any text.
     pub arguments: Str<'a>,
+    /// A custom tool is called.
+    pub custom: bool,
     /// A vendor's cache mark, as written.
     pub cache_control: Option<&'a RawValue>,
 }
@@ -186,7 +189,17 @@ struct WrittenCall<'a> {
     #[serde(borrow)]
     function: Option<WrittenFunction<'a>>,
     #[serde(borrow)]
+    custom: Option<WrittenCustom<'a>>,
+    #[serde(borrow)]
     cache_control: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WrittenCustom<'a> {
+    #[serde(borrow)]
+    name: Str<'a>,
+    #[serde(borrow)]
+    input: Option<Str<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -312,7 +325,7 @@ fn message(at: usize, written: Written<'_>) -> Result<Message<'_>, Error> {
     let legacy = |name: &str| Str::from(format!("function_{name}"));
     if let Some(WrittenFunction { name, arguments }) = written.function_call {
         let arguments = arguments.unwrap_or_else(|| "{}".into());
-        tool_calls.push(ToolCall { id: legacy(&name), name, arguments, cache_control: None });
+        tool_calls.push(ToolCall { id: legacy(&name), name, arguments, custom: false, cache_control: None });
     }
     let (role, tool_call_id) = match written.role {
         Role::Function => (Role::Tool, Some(legacy(written.name.as_deref().unwrap_or_default()))),
@@ -332,13 +345,13 @@ fn message(at: usize, written: Written<'_>) -> Result<Message<'_>, Error> {
 }
 
 fn call(written: WrittenCall<'_>) -> Option<ToolCall<'_>> {
-    let function = written.function?;
-    Some(ToolCall {
-        id: written.id.unwrap_or_default(),
-        name: function.name,
-        arguments: function.arguments.unwrap_or_else(|| "{}".into()),
-        cache_control: written.cache_control,
-    })
+    let (name, arguments, custom) = match (written.function, written.custom) {
+        (Some(function), _) => (function.name, function.arguments.unwrap_or_else(|| "{}".into()), false),
+        (None, Some(custom)) => (custom.name, custom.input.unwrap_or_default(), true),
+        (None, None) => return None,
+    };
+    let id = written.id.unwrap_or_default();
+    Some(ToolCall { id, name, arguments, custom, cache_control: written.cache_control })
 }
 
 fn part<'a>(path: &str, raw: &'a RawValue) -> Result<Part<'a>, Error> {

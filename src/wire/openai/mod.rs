@@ -15,7 +15,7 @@ mod think;
 mod tool_calls;
 mod usage;
 
-pub use error::{decode_error, from_value as fault_of};
+pub use error::{decode_error, from_value as fault_of, stands_alone};
 pub use reply::Reply;
 pub use request::encode_request;
 pub use stream::Decoder;

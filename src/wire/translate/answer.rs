@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::chunk::Chunks;
 use crate::chat::Usage;
-use crate::chat::conversation::Detail;
+use crate::chat::conversation::{Detail, Str};
 use crate::wire::DecodeError;
 use crate::wire::decode::Delivered;
 use crate::wire::envelope::Envelope;
@@ -44,6 +44,8 @@ impl Ending {
 pub(super) struct Call {
     pub id: String,
     pub name: String,
+    /// It is of a custom tool: its arguments are any text.
+    pub custom: bool,
     /// Kept for whole replies only.
     pub arguments: String,
     /// Something of its arguments went out.
@@ -93,6 +95,7 @@ pub struct Answer {
     details_bytes: usize,
     content: bool,
     made_up: String,
+    scheme: Option<Str<'static>>,
 }
 
 /// Reasoning that an answer minted and that the next turn must bring back.
@@ -129,7 +132,15 @@ impl Answer {
             details_bytes: 0,
             content: false,
             made_up: envelope.fallback_id.trim_start_matches("chatcmpl-").to_owned(),
+            scheme: None,
         }
+    }
+
+    /// Reasoning is minted by a scheme of the vendor's own, not by the format's.
+    #[must_use]
+    pub fn minting(mut self, scheme: Option<&str>) -> Self {
+        self.scheme = scheme.map(|scheme| Str::from(scheme.to_owned()));
+        self
     }
 
     /// The upstream's id of the answer; before the first content.
@@ -203,8 +214,25 @@ impl Answer {
     ///
     /// # Errors
     /// More reasoning than is kept.
-    pub fn detail(&mut self, choice: u32, mut detail: Detail<'static>) -> Result<(), DecodeError> {
-        let size = |text: &Option<crate::chat::conversation::Str<'_>>| text.as_ref().map_or(0, |t| t.len());
+    pub fn detail(&mut self, choice: u32, detail: Detail<'static>) -> Result<(), DecodeError> {
+        let place = (self.text_chars(choice), self.calls(choice) as u64);
+        self.detail_at(choice, detail, place)
+    }
+
+    /// The same for one that stood elsewhere: characters of text and tool calls before it.
+    ///
+    /// # Errors
+    /// More reasoning than is kept.
+    pub fn detail_at(
+        &mut self,
+        choice: u32,
+        mut detail: Detail<'static>,
+        (text_chars, calls): (u64, u64),
+    ) -> Result<(), DecodeError> {
+        if let (Some(own), Some(format)) = (&self.scheme, &mut detail.format) {
+            *format = own.clone();
+        }
+        let size = |text: &Option<Str<'_>>| text.as_ref().map_or(0, |t| t.len());
         self.details_bytes +=
             64 + size(&detail.text) + size(&detail.summary) + size(&detail.data) + size(&detail.signature);
         if self.details_bytes > DETAILS_BYTES_MAX {
@@ -212,8 +240,8 @@ impl Answer {
         }
         let Some((state, chunks)) = self.open(choice) else { return Ok(()) };
         detail.index = Some(state.details.len() as u64);
-        detail.after_text = Some(state.text_chars).filter(|chars| *chars > 0);
-        detail.after_calls = Some(state.calls.len() as u64).filter(|calls| *calls > 0);
+        detail.after_text = Some(text_chars).filter(|chars| *chars > 0);
+        detail.after_calls = Some(calls).filter(|calls| *calls > 0);
         if let Some(chunks) = chunks {
             chunks.list(state, "reasoning_details", &detail);
         }
@@ -223,6 +251,15 @@ impl Answer {
 
     /// Opens a tool call and gives its index; an id is made up for one that came without.
     pub fn open_call(&mut self, choice: u32, id: &str, name: &str) -> usize {
+        self.open_any_call(choice, id, name, false)
+    }
+
+    /// The same for a call of a custom tool, whose arguments are any text.
+    pub fn open_custom_call(&mut self, choice: u32, id: &str, name: &str) -> usize {
+        self.open_any_call(choice, id, name, true)
+    }
+
+    fn open_any_call(&mut self, choice: u32, id: &str, name: &str, custom: bool) -> usize {
         self.delivered.note(name);
         let made_up = format!("call_{}_{}", self.made_up, self.calls_in_all());
         let Some((state, chunks)) = self.open(choice) else { return usize::MAX };
@@ -231,10 +268,11 @@ impl Answer {
         }
         let id = if id.is_empty() { made_up } else { id.to_owned() };
         let index = state.calls.len();
+        let call = Call { id, name: name.to_owned(), custom, ..Call::default() };
         if let Some(chunks) = chunks {
-            chunks.open_call(state, index, &id, name);
+            chunks.open_call(state, index, &call);
         }
-        state.calls.push(Call { id, name: name.to_owned(), ..Call::default() });
+        state.calls.push(call);
         index
     }
 
@@ -247,8 +285,9 @@ impl Answer {
         let Some((state, chunks)) = self.open(choice) else { return };
         let Some(known) = state.calls.get_mut(call) else { return };
         known.argued = true;
+        let custom = known.custom;
         match chunks {
-            Some(chunks) => chunks.call_arguments(state, call, fragment),
+            Some(chunks) => chunks.call_arguments(state, call, custom, fragment),
             None => known.arguments.push_str(fragment),
         }
     }
@@ -287,6 +326,18 @@ impl Answer {
         }
     }
 
+    /// Log probabilities of a further piece of text: entries of `content` in OpenAI's shape.
+    pub fn more_logprobs(&mut self, choice: u32, entries: Vec<Value>) {
+        let Some((state, chunks)) = self.open(choice) else { return };
+        if let Some(chunks) = chunks {
+            return chunks.logprobs(state, &entries);
+        }
+        let logprobs = state.logprobs.get_or_insert_with(|| serde_json::json!({"content": []}));
+        if let Some(content) = logprobs.get_mut("content").and_then(Value::as_array_mut) {
+            content.extend(entries);
+        }
+    }
+
     /// An annotation, e.g. `{"type": "url_citation", ...}`.
     pub fn annotation(&mut self, choice: u32, annotation: Value) {
         let Some((state, chunks)) = self.open(choice) else { return };
@@ -304,7 +355,12 @@ impl Answer {
             .iter()
             .filter(|state| state.index == choice)
             .flat_map(|state| {
-                state.calls.iter().enumerate().filter(|(_, call)| !call.argued).map(|(at, _)| at)
+                state
+                    .calls
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, call)| !call.argued && !call.custom)
+                    .map(|(at, _)| at)
             })
             .collect();
         for call in bare {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, Choice};
+use super::answer::{Answer, Call, Choice};
 use crate::json;
 use crate::money::Usd;
 use crate::wire::envelope::Envelope;
@@ -85,23 +85,42 @@ impl Chunks {
         self.close_delta();
     }
 
-    pub fn open_call(&mut self, choice: &mut Choice, index: usize, id: &str, name: &str) {
+    /// A chunk with log probabilities alone: they are about the text before it.
+    pub fn logprobs(&mut self, choice: &mut Choice, entries: &[Value]) {
+        let Ok(written) = serde_json::to_vec(entries) else { return };
+        self.delta(choice);
+        if self.out.last() == Some(&b',') {
+            self.out.pop();
+        }
+        self.out.extend_from_slice(b"},\"logprobs\":{\"content\":");
+        self.out.extend_from_slice(&written);
+        self.out.extend_from_slice(b"},\"finish_reason\":null}]}\n\n");
+    }
+
+    /// A call's first chunk: all of it but its arguments.
+    pub fn open_call(&mut self, choice: &mut Choice, index: usize, call: &Call) {
+        let (kind, argument) = words(call.custom);
         self.delta(choice);
         self.out.extend_from_slice(b"\"tool_calls\":[{\"index\":");
         self.out.extend_from_slice(index.to_string().as_bytes());
         self.out.extend_from_slice(b",\"id\":");
-        json::write_string(id, &mut self.out);
-        self.out.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
-        json::write_string(name, &mut self.out);
-        self.out.extend_from_slice(b",\"arguments\":\"\"}}]");
+        json::write_string(&call.id, &mut self.out);
+        self.out.extend_from_slice(format!(",\"type\":\"{kind}\",\"{kind}\":{{\"name\":").as_bytes());
+        json::write_string(&call.name, &mut self.out);
+        self.out.extend_from_slice(format!(",\"{argument}\":\"\"}}}}]").as_bytes());
         self.close_delta();
     }
 
-    pub fn call_arguments(&mut self, choice: &mut Choice, index: usize, fragment: &str) {
+    pub fn call_arguments(&mut self, choice: &mut Choice, index: usize, custom: bool, fragment: &str) {
+        let (kind, argument) = words(custom);
         self.delta(choice);
         self.out.extend_from_slice(b"\"tool_calls\":[{\"index\":");
         self.out.extend_from_slice(index.to_string().as_bytes());
-        self.out.extend_from_slice(b",\"function\":{\"arguments\":");
+        self.out.extend_from_slice(b",\"");
+        self.out.extend_from_slice(kind.as_bytes());
+        self.out.extend_from_slice(b"\":{\"");
+        self.out.extend_from_slice(argument.as_bytes());
+        self.out.extend_from_slice(b"\":");
         json::write_string(fragment, &mut self.out);
         self.out.extend_from_slice(b"}}]");
         self.close_delta();
@@ -145,6 +164,11 @@ impl Chunks {
             self.out.extend_from_slice(metadata);
         }
     }
+}
+
+/// What a call is, and what its arguments are called.
+fn words(custom: bool) -> (&'static str, &'static str) {
+    if custom { ("custom", "input") } else { ("function", "arguments") }
 }
 
 /// Top-level members that go with an end.

@@ -57,7 +57,16 @@ struct MessageOut<'a> {
 struct CallOut<'a> {
     id: &'a str,
     r#type: &'static str,
-    function: FunctionOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<FunctionOut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom: Option<CustomOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct CustomOut<'a> {
+    name: &'a str,
+    input: &'a str,
 }
 
 #[derive(Serialize)]
@@ -133,6 +142,15 @@ fn choice(state: &Choice) -> ChoiceOut<'_> {
 }
 
 fn call(call: &Call) -> CallOut<'_> {
-    let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
-    CallOut { id: &call.id, r#type: "function", function: FunctionOut { name: &call.name, arguments } }
+    let Call { id, name, arguments, .. } = call;
+    if call.custom {
+        return CallOut {
+            id,
+            r#type: "custom",
+            function: None,
+            custom: Some(CustomOut { name, input: arguments }),
+        };
+    }
+    let arguments = if arguments.is_empty() { "{}" } else { arguments };
+    CallOut { id, r#type: "function", function: Some(FunctionOut { name, arguments }), custom: None }
 }

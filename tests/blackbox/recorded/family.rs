@@ -37,6 +37,8 @@ pub const ANTHROPIC: Family = Family {
 };
 pub const COHERE: Family = Family { name: "cohere", cases: 32, wire: "cohere", keys: &[] };
 
+pub const RESPONSES: Family = Family { name: "responses", cases: 69, wire: "responses", keys: &[] };
+
 impl Family {
     /// Its cases.
     pub fn cases(&self) -> Vec<Case> {

@@ -1,0 +1,45 @@
+//! What becomes of each field of a chat request.
+
+use crate::wire::encode::FieldTable;
+use crate::wire::encode::Handling::{Dropped, Mapped, Passed, Refused};
+
+/// The table. The last rows are the API's own fields, which a client may give beside OpenAI's.
+pub const FIELDS: FieldTable = &[
+    ("model", Mapped),
+    ("messages", Mapped),
+    ("temperature", Passed),
+    ("max_tokens", Mapped),
+    ("top_p", Passed),
+    ("frequency_penalty", Dropped),
+    ("presence_penalty", Dropped),
+    ("max_completion_tokens", Mapped),
+    ("n", Refused),
+    ("stop", Dropped),
+    ("seed", Dropped),
+    ("logprobs", Mapped),
+    ("top_logprobs", Passed),
+    ("logit_bias", Dropped),
+    ("user", Passed),
+    ("parallel_tool_calls", Passed),
+    ("stream_options", Mapped),
+    ("service_tier", Passed),
+    ("prompt_cache_key", Passed),
+    ("metadata", Passed),
+    ("modalities", Dropped),
+    ("prediction", Dropped),
+    ("store", Mapped),
+    ("verbosity", Mapped),
+    ("web_search_options", Mapped),
+    ("audio", Dropped),
+    ("response_format", Mapped),
+    ("stream", Passed),
+    ("tools", Mapped),
+    ("tool_choice", Mapped),
+    ("reasoning_effort", Mapped),
+    ("reasoning", Passed),
+    ("include", Mapped),
+    ("safety_identifier", Passed),
+    ("prompt_cache_retention", Passed),
+    ("truncation", Passed),
+    ("max_tool_calls", Passed),
+];
