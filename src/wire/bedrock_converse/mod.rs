@@ -9,6 +9,9 @@ mod request;
 mod stream;
 mod usage;
 
+#[cfg(test)]
+mod tests;
+
 use crate::wire::format::Codec;
 
 /// What this format is made of.
