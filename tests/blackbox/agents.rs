@@ -10,8 +10,12 @@ const ROUNDS: usize = 10;
 
 /// A format: its word, the path below the stub that its base address has, and the member in which what was minted goes
 /// back (none where nothing is).
-const FORMATS: &[(&str, &str, &str)] =
-    &[("openai", "/v1", ""), ("anthropic", "", "signature"), ("cohere", "", "thinking")];
+const FORMATS: &[(&str, &str, &str)] = &[
+    ("openai", "/v1", ""),
+    ("anthropic", "", "signature"),
+    ("bedrock-converse", "", "signature"),
+    ("cohere", "", "thinking"),
+];
 
 /// A gateway with one provider of each format.
 async fn gateway(upstream: &StrictUpstream) -> Gateway {
@@ -19,7 +23,7 @@ async fn gateway(upstream: &StrictUpstream) -> Gateway {
     for (format, path, _) in FORMATS {
         let url = upstream.url();
         config.push_str(&format!(
-            "  {format}-up: {{ wire: {format}, base_url: '{url}{path}', catalog: none }}\n"
+            "  {format}-up: {{ wire: {format}, base_url: '{url}{path}', catalog: none, quirks: {{ budget_thinking_models: ['*'] }} }}\n"
         ));
     }
     Setup::new(config).start().await
