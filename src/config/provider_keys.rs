@@ -7,7 +7,7 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 41] = [
+pub(super) const PROVIDER_KEYS: [Key; 50] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
@@ -50,6 +50,14 @@ pub(super) const PROVIDER_KEYS: [Key; 41] = [
     key("providers.*.quirks.adaptive_thinking_models", Kind::Names, None, "Models (globs) unknown to the catalogue whose thinking is steered by an effort, not a budget."),
     key("providers.*.quirks.native_schema_models", Kind::Names, None, "Models (globs) unknown to the catalogue that take a JSON schema as the form of the answer."),
     key("providers.*.quirks.think_tags_models", Kind::Names, None, "Models (globs) that put reasoning into the text between `<think>` and `</think>`."),
+    key("providers.*.quirks.budget_thinking_models", Kind::Names, None, "Models (globs) that the `bedrock-converse` format tells `thinking: {type: enabled}` and a budget. Of these lists and the one of adaptive thinking the first that matches counts; the catalogue knows better."),
+    key("providers.*.quirks.max_effort_models", Kind::Names, None, "Models (globs) that are told `reasoningConfig: {maxReasoningEffort}`."),
+    key("providers.*.quirks.plain_effort_models", Kind::Names, None, "Models (globs) that are told `reasoning_effort` among the fields of their own."),
+    key("providers.*.quirks.reasoning_config_models", Kind::Names, None, "Models (globs) that are told `reasoning_config: low` or `high`."),
+    key("providers.*.quirks.exclusive_sampling_models", Kind::Names, None, "Models (globs) of the `bedrock-converse` format that take `temperature` or `top_p`, but not both."),
+    key("providers.*.quirks.free_tools_models", Kind::Names, None, "Models (globs) that cannot be made to call a tool."),
+    key("providers.*.quirks.uncached_models", Kind::Names, None, "Models (globs) that refuse cache marks."),
+    key("providers.*.quirks.uncached_tools_models", Kind::Names, None, "Models (globs) that refuse cache marks on tools."),
 ];
 
 #[cfg(test)]

@@ -86,6 +86,31 @@ mod tests {
     }
 
     #[test]
+    fn bedrocks_row_knows_its_families_by_name_and_by_inference_profile() {
+        use crate::wire::quirks::{Quirks, ThinkingStyle, any_glob};
+        let rows = Rows::shipped().unwrap();
+        let quirks: Quirks = serde_json::from_value(rows.providers["bedrock"]["quirks"].clone()).unwrap();
+        for (model, style, marks, one_of_both) in [
+            ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", Some(ThinkingStyle::Budget), true, false),
+            ("anthropic.claude-sonnet-4-5-20250929-v1:0", Some(ThinkingStyle::Budget), true, true),
+            ("anthropic.claude-opus-4-1-20250805-v1:0", Some(ThinkingStyle::Budget), true, true),
+            ("global.anthropic.claude-opus-4-6-v1", Some(ThinkingStyle::Adaptive), true, true),
+            ("us.anthropic.claude-sonnet-5", Some(ThinkingStyle::Adaptive), true, false),
+            ("anthropic.claude-3-sonnet-20240229-v1:0", None, true, false),
+            ("us.amazon.nova-2-lite-v1:0", Some(ThinkingStyle::MaxEffort), true, false),
+            ("us.amazon.nova-pro-v1:0", None, true, false),
+            ("openai.gpt-oss-120b-1:0", Some(ThinkingStyle::Effort), false, false),
+            ("qwen.qwen3-32b-v1:0", Some(ThinkingStyle::Config), false, false),
+            ("us.meta.llama4-maverick-17b-instruct-v1:0", None, false, false),
+            ("arn:aws:bedrock:us-east-1:1:application-inference-profile/x", None, true, false),
+        ] {
+            assert_eq!(quirks.thinking_style(model), style, "{model}");
+            assert_eq!(!any_glob(&quirks.uncached_models, model), marks, "{model}");
+            assert_eq!(any_glob(&quirks.exclusive_sampling_models, model), one_of_both, "{model}");
+        }
+    }
+
+    #[test]
     fn given_keys_replace_the_rows_and_leave_the_others() {
         let rows = Rows {
             providers: [("x".to_owned(), json!({"a": 1, "q": {"b": [1], "c": 2}}))].into(),

@@ -48,6 +48,21 @@ pub enum ReasoningBack {
     Remove,
 }
 
+/// How a family of models is told to think, where one vendor serves many families under one format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThinkingStyle {
+    /// `thinking: {type: adaptive}` and `output_config: {effort}`.
+    Adaptive,
+    /// `thinking: {type: enabled, budget_tokens}`.
+    Budget,
+    /// `reasoningConfig: {type: enabled, maxReasoningEffort}`.
+    MaxEffort,
+    /// `reasoning_effort: effort`.
+    Effort,
+    /// `reasoning_config: low | high`.
+    Config,
+}
+
 /// Departures of one vendor from OpenAI's chat format. Defaults are OpenAI's own behaviour, read leniently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -94,6 +109,38 @@ pub struct Quirks {
     pub native_schema_models: Vec<String>,
     /// Models that put reasoning into the text between `<think>` and `</think>`.
     pub think_tags_models: Vec<String>,
+    /// Models that are told a budget, in [`ThinkingStyle::Budget`].
+    pub budget_thinking_models: Vec<String>,
+    /// Models that are told an effort in [`ThinkingStyle::MaxEffort`].
+    pub max_effort_models: Vec<String>,
+    /// Models that are told an effort in [`ThinkingStyle::Effort`].
+    pub plain_effort_models: Vec<String>,
+    /// Models that are told an effort in [`ThinkingStyle::Config`].
+    pub reasoning_config_models: Vec<String>,
+    /// Models that take `temperature` or `top_p`, but not both.
+    pub exclusive_sampling_models: Vec<String>,
+    /// Models that cannot be made to call a tool.
+    pub free_tools_models: Vec<String>,
+    /// Models that refuse cache marks.
+    pub uncached_models: Vec<String>,
+    /// Models that refuse cache marks on tools.
+    pub uncached_tools_models: Vec<String>,
+}
+
+impl Quirks {
+    /// How a model is told to think, by its name; `None` when the row does not say.
+    pub fn thinking_style(&self, model: &str) -> Option<ThinkingStyle> {
+        [
+            (ThinkingStyle::Adaptive, &self.adaptive_thinking_models),
+            (ThinkingStyle::Budget, &self.budget_thinking_models),
+            (ThinkingStyle::MaxEffort, &self.max_effort_models),
+            (ThinkingStyle::Effort, &self.plain_effort_models),
+            (ThinkingStyle::Config, &self.reasoning_config_models),
+        ]
+        .into_iter()
+        .find(|(_, globs)| any_glob(globs, model))
+        .map(|(style, _)| style)
+    }
 }
 
 impl Default for Quirks {
@@ -120,6 +167,14 @@ impl Default for Quirks {
             adaptive_thinking_models: Vec::new(),
             native_schema_models: Vec::new(),
             think_tags_models: Vec::new(),
+            budget_thinking_models: Vec::new(),
+            max_effort_models: Vec::new(),
+            plain_effort_models: Vec::new(),
+            reasoning_config_models: Vec::new(),
+            exclusive_sampling_models: Vec::new(),
+            free_tools_models: Vec::new(),
+            uncached_models: Vec::new(),
+            uncached_tools_models: Vec::new(),
         }
     }
 }

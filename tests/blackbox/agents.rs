@@ -13,6 +13,7 @@ const ROUNDS: usize = 10;
 const FORMATS: &[(&str, &str, &str)] = &[
     ("openai", "/v1", ""),
     ("anthropic", "", "signature"),
+    ("bedrock-converse", "", "signature"),
     ("cohere", "", "thinking"),
     ("responses", "/v1", "encrypted_content"),
 ];
@@ -23,7 +24,7 @@ async fn gateway(upstream: &StrictUpstream) -> Gateway {
     for (format, path, _) in FORMATS {
         let url = upstream.url();
         config.push_str(&format!(
-            "  {format}-up: {{ wire: {format}, base_url: '{url}{path}', catalog: none }}\n"
+            "  {format}-up: {{ wire: {format}, base_url: '{url}{path}', catalog: none, quirks: {{ budget_thinking_models: ['*'] }} }}\n"
         ));
     }
     Setup::new(config).start().await

@@ -183,6 +183,10 @@ replayed! {
     every_recorded_anthropic_case_is_answered_as_expected_event_by_event: family::ANTHROPIC, Chunking::Event;
     every_recorded_anthropic_case_is_answered_as_expected_byte_by_byte: family::ANTHROPIC, Chunking::Byte;
     every_recorded_anthropic_case_is_answered_as_expected_cut_anywhere: family::ANTHROPIC, Chunking::Random;
+    every_recorded_bedrock_case_is_answered_as_expected_when_it_comes_whole: family::BEDROCK, Chunking::Whole;
+    every_recorded_bedrock_case_is_answered_as_expected_event_by_event: family::BEDROCK, Chunking::Event;
+    every_recorded_bedrock_case_is_answered_as_expected_byte_by_byte: family::BEDROCK, Chunking::Byte;
+    every_recorded_bedrock_case_is_answered_as_expected_cut_anywhere: family::BEDROCK, Chunking::Random;
     every_recorded_cohere_case_is_answered_as_expected_when_it_comes_whole: family::COHERE, Chunking::Whole;
     every_recorded_cohere_case_is_answered_as_expected_event_by_event: family::COHERE, Chunking::Event;
     every_recorded_cohere_case_is_answered_as_expected_byte_by_byte: family::COHERE, Chunking::Byte;

@@ -1,10 +1,17 @@
 //! AWS Bedrock's Converse and ConverseStream.
 
+mod citation;
+mod error;
+mod finish;
+mod reasoning;
 mod reply;
 mod request;
 mod stream;
+mod usage;
 
-use crate::wire::Fault;
+#[cfg(test)]
+mod tests;
+
 use crate::wire::format::Codec;
 
 /// What this format is made of.
@@ -13,15 +20,15 @@ pub const CODEC: Codec = Codec {
     write: request::write,
     events: stream::start,
     reply: reply::read,
-    error,
+    error: error::decode_error,
     path: "/model/{model}/converse",
     stream_path: "/model/{model}/converse-stream",
-    stream_type: "application/vnd.amazon.eventstream",
+    stream_type: crate::wire::eventstream::CONTENT_TYPE,
     inline_images: true,
+    // Signatures are good on every platform that serves the models that sign.
     details: "anthropic-claude-v1",
 };
 
-/// Reads an error answer; never fails.
-fn error(status: u16, body: &[u8]) -> Fault {
-    crate::wire::openai::decode_error(status, body)
-}
+/// The tool that stands in for a form of the answer where a model knows no other way to be bound to a schema: what
+/// it is called with is the answer's text.
+const ANSWER_TOOL: &str = "answer_in_the_required_form";

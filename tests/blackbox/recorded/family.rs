@@ -35,6 +35,8 @@ pub const ANTHROPIC: Family = Family {
         ),
     ],
 };
+pub const BEDROCK: Family =
+    Family { name: "bedrock-converse", cases: 56, wire: "bedrock-converse", keys: &[] };
 pub const COHERE: Family = Family { name: "cohere", cases: 32, wire: "cohere", keys: &[] };
 
 pub const RESPONSES: Family = Family { name: "responses", cases: 69, wire: "responses", keys: &[] };
