@@ -16,7 +16,7 @@ use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     USER_AGENT,
 };
-use awc::http::{Uri, Version};
+use awc::http::Uri;
 use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
 
@@ -176,13 +176,13 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) 
             Ok::<_, ConnectError>(connection)
         }
     });
+    // No `max_http_version`: it would replace the TLS given here by none. The TLS itself offers HTTP/1.1 only.
     let connector = Connector::new()
         .connector(connect)
         .rustls_0_23(Arc::clone(tls))
         .limit(0)
         .timeout(provider.timeouts.connect)
         .handshake_timeout(provider.timeouts.connect)
-        .max_http_version(Version::HTTP_11)
         .conn_keep_alive(idle)
         .conn_lifetime(POOL_LIFETIME);
     Client::builder().connector(connector).disable_timeout().disable_redirects().no_default_headers().finish()
