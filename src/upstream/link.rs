@@ -12,11 +12,11 @@ use std::time::Duration;
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
 use awc::error::SendRequestError;
+use awc::http::Uri;
 use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     USER_AGENT,
 };
-use awc::http::Uri;
 use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
 
@@ -147,21 +147,6 @@ impl Link {
     pub fn send_fresh(&self, out: &Outgoing) -> Result<SendClientRequest, LinkError> {
         with_headers(&head(&self.single, &self.provider, out.wire, out.stream, &out.path)?, out)
     }
-}
-
-/// TLS roots and protocol, shared by all providers of a process.
-///
-/// # Errors
-/// Never with the built-in roots; the type leaves room for an operator's own.
-pub fn tls_config() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }
 
 fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) -> Client {

@@ -34,6 +34,11 @@ pub struct Order<'a> {
 pub struct Media(pub BTreeMap<String, (String, String)>);
 
 impl Media {
+    /// Nothing.
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
     /// Media type and base64 of an address.
     pub fn get(&self, url: &str) -> Option<(&str, &str)> {
         self.0.get(url).map(|(mime, data)| (mime.as_str(), data.as_str()))

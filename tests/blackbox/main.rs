@@ -21,6 +21,7 @@ mod errors;
 mod failover;
 mod framing;
 mod headers;
+mod images;
 mod key_limits;
 mod keys;
 mod ledger;
