@@ -19,6 +19,7 @@ mod disconnect;
 mod documents;
 mod errors;
 mod failover;
+mod fetching;
 mod framing;
 mod headers;
 mod images;
