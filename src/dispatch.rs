@@ -3,6 +3,7 @@
 //! Failover happens before the first content-bearing event and never after it. Invariant: at most one exchange
 //! is running; dropping the dispatch drops its receiver, which cancels the exchange.
 
+mod encoding;
 mod images;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use self::encoding::encode;
 use self::images::Images;
 use crate::actors::messages::{Assign, Assigned, Execute};
 use crate::actors::provider::Provider;
@@ -23,8 +25,8 @@ use crate::error::Error;
 use crate::policy::route::{Ask, Target};
 use crate::store::KeyEntry;
 use crate::upstream::{Attempt, Call, Failure, Fetcher, Outgoing, ReplyEvent};
+use crate::wire::WireFormat;
 use crate::wire::envelope::{AttemptNote, Envelope};
-use crate::wire::{Order as Encoding, WireFormat};
 
 /// Events between an exchange and its dispatch at most; beyond it the upstream is not read.
 const CHANNEL: usize = 8;
@@ -38,7 +40,7 @@ pub struct Order {
     /// The client's bytes.
     pub body: Bytes,
     /// What was read from them.
-    pub request: ChatRequest,
+    pub request: Arc<ChatRequest>,
     /// Refuse instead of dropping parameters.
     pub strict: bool,
     /// When the call must be over.
@@ -262,17 +264,8 @@ impl Dispatch {
                 refusal = Some(error);
                 continue;
             }
-            let encoding = Encoding {
-                body: &self.order.body,
-                request: &self.order.request,
-                model: &target.upstream,
-                quirks: &provider.quirks,
-                facts,
-                strict: self.order.strict,
-                media: self.images.media(),
-                recall: &|message| self.order.call.recall(&target.provider, message),
-            };
-            let encoded = match route.wire.encode(&encoding) {
+            let media = self.images.media();
+            let encoded = match encode(&self.order, route.wire, &target, &provider, media).await {
                 Ok(encoded) => encoded,
                 Err(error) => {
                     refusal = Some(error);

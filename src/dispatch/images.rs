@@ -1,19 +1,18 @@
 //! The images that a call names by address: fetched once, for the first target that needs their bytes, and kept for
 //! those after it until the answer begins.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::Order;
-use crate::chat::Conversation;
+use super::encoding::{HEAVY_BYTES, off_thread};
+use crate::chat::{ChatRequest, Conversation};
 use crate::error::Error;
 use crate::upstream::{Fetched, Wanted};
 use crate::wire::Media;
-
-static NO_MEDIA: Media = Media::new();
 
 /// What became of a call's images. Dropping it ends a fetch that is under way.
 pub enum Images {
@@ -39,18 +38,22 @@ impl Images {
     }
 
     fn start(order: &Order) -> Self {
-        let wanted = match wanted(order) {
-            Ok(wanted) => wanted,
-            Err(error) => return Self::Settled(Err(error)),
-        };
-        match (wanted.first(), &order.fetcher) {
-            (None, _) => Self::Settled(Ok(Fetched::default())),
-            (Some((path, _)), None) => Self::Settled(Err(not_allowed(path))),
-            (Some(_), Some(fetcher)) => {
-                let request_id = order.call.request_id.clone();
-                Self::Coming(Rc::clone(fetcher).fetch(wanted, order.deadline, request_id).boxed_local())
+        let (request, body) = (Arc::clone(&order.request), order.body.clone());
+        let (fetcher, deadline) = (order.fetcher.clone(), order.deadline);
+        let request_id = Arc::clone(&order.call.request_id);
+        let coming = async move {
+            let wanted = if body.len() < HEAVY_BYTES {
+                wanted(&request, &body)?
+            } else {
+                off_thread(move || wanted(&request, &body)).await?
+            };
+            match (wanted.first(), fetcher) {
+                (None, _) => Ok(Fetched::default()),
+                (Some((path, _)), None) => Err(not_allowed(path)),
+                (Some(_), Some(fetcher)) => fetcher.fetch(wanted, deadline, request_id).await,
             }
-        }
+        };
+        Self::Coming(coming.boxed_local())
     }
 
     /// Why they are not to be had.
@@ -62,10 +65,10 @@ impl Images {
     }
 
     /// Those that are there.
-    pub fn media(&self) -> &Media {
+    pub fn media(&self) -> Arc<Media> {
         match self {
-            Self::Settled(Ok(fetched)) => &fetched.media,
-            _ => &NO_MEDIA,
+            Self::Settled(Ok(fetched)) => Arc::clone(&fetched.media),
+            _ => Arc::default(),
         }
     }
 
@@ -76,8 +79,8 @@ impl Images {
 }
 
 /// The images that a request gives by address.
-fn wanted(order: &Order) -> Result<Vec<Wanted>, Error> {
-    let conversation = Conversation::read(&order.request, &order.body)?;
+fn wanted(request: &ChatRequest, body: &[u8]) -> Result<Vec<Wanted>, Error> {
+    let conversation = Conversation::read(request, body)?;
     let images = conversation.image_urls();
     Ok(images.into_iter().map(|(path, url)| (path, url.to_owned())).collect())
 }

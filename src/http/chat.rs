@@ -97,7 +97,8 @@ async fn dispatch(
     let created_s = door::now_ms() / 1000;
     let fetcher = front.fetcher.clone();
     Dispatch::assign(&front.supervisor, key, ask, move || {
-        Ok(Order { call, body, request: parsed, strict, deadline, fallback_id, created_s, fetcher })
+        let request = Arc::new(parsed);
+        Ok(Order { call, body, request, strict, deadline, fallback_id, created_s, fetcher })
     })
     .await
 }

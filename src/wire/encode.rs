@@ -34,9 +34,9 @@ pub struct Order<'a> {
 pub struct Media(pub BTreeMap<String, (String, String)>);
 
 impl Media {
-    /// Nothing.
-    pub const fn new() -> Self {
-        Self(BTreeMap::new())
+    /// Bytes of base64 in all.
+    pub fn bytes(&self) -> usize {
+        self.0.values().map(|(_, data)| data.len()).sum()
     }
 
     /// Media type and base64 of an address.

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gateway, Pictures, Reply, Script, Setup, Upstream, certificate, question};
+use crate::support::{
+    Answer, Gateway, Pictures, Reply, Script, Setup, Upstream, certificate, completion, question, whole,
+};
 
 /// A gateway whose provider `up` speaks a format that takes images inline only.
 fn setup(upstream: &Upstream, server: &str) -> Setup {
@@ -237,4 +239,43 @@ async fn a_client_that_leaves_ends_the_fetch_of_its_images() {
         "{closed_after:?}"
     );
     cost_nothing(&gateway, &upstream).await;
+}
+
+#[tokio::test]
+async fn a_target_that_takes_addresses_answers_where_one_before_it_takes_bytes_only() {
+    let upstream = Upstream::always(Script::new().send(whole(200, &completion("a cat")))).await;
+    let base = upstream.base_url();
+    let gateway = Setup::new(format!(
+        "providers:\n  bytes: {{ base_url: '{base}', wire: gemini }}\n  plain: {{ base_url: '{base}' }}\n"
+    ))
+    .start()
+    .await;
+    let url = "https://pictures.example/a.png".to_owned();
+    let mut body = showing(&[url], false);
+    body["model"] = json!("bytes/m");
+    body["fallbacks"] = json!(["plain/m"]);
+    let answer = gateway.client().await.chat(&body).await;
+    assert_eq!((answer.status, answer.content().as_str()), (200, "a cat"), "{}", answer.text());
+    assert_eq!(answer.header("x-gateway-provider"), "plain");
+    assert_eq!(upstream.last().json()["messages"], body["messages"]);
+}
+
+#[tokio::test]
+async fn a_large_image_inline_is_translated_whole_and_what_is_refused_of_it_is_told() {
+    let answer = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "a cat"}], "usage": {"input_tokens": 9, "output_tokens": 3}});
+    let upstream = Upstream::always(Script::new().send(whole(200, &answer))).await;
+    let base = upstream.base_url();
+    let gateway =
+        Setup::new(format!("providers:\n  up: {{ base_url: '{base}', wire: anthropic }}\n")).start().await;
+    let client = gateway.client().await;
+    let data = "QUJD".repeat(512 * 1024);
+    let mut body = showing(&[format!("data:image/png;base64,{data}")], false);
+    let answer = client.chat(&body).await;
+    assert_eq!((answer.status, answer.content().as_str()), (200, "a cat"), "{}", answer.text());
+    let sent = upstream.last().json();
+    assert!(sent.pointer("/messages/0/content/1/source/data") == Some(&json!(data)), "not what was given");
+    body["frequency_penalty"] = json!(1);
+    let strict = Answer::of(client.request(&body).header("x-gateway-strict", "true")).await;
+    assert_eq!((strict.status, strict.param().as_str()), (400, "frequency_penalty"), "{}", strict.text());
 }

@@ -190,8 +190,13 @@ impl Guard {
         if address.port == HTTPS || listed { Ok(()) } else { Err(Refusal::Port) }
     }
 
-    /// True when this address, which the host resolved to, may be connected to.
-    pub fn admits(&self, address: &Address, resolved: IpAddr) -> bool {
+    /// True when all of these, which the host resolved to, may be connected to. One bad address among good ones is
+    /// what a trap looks like: it spoils them all.
+    pub fn admits_all(&self, address: &Address, mut resolved: impl Iterator<Item = IpAddr>) -> bool {
+        resolved.all(|one| self.admits(address, one))
+    }
+
+    fn admits(&self, address: &Address, resolved: IpAddr) -> bool {
         let by_address = self.allow.iter().any(|entry| entry.holds(resolved, address.port));
         let public = address.port == HTTPS && is_public(resolved);
         public || by_address || self.names(address)

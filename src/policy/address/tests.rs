@@ -225,6 +225,21 @@ fn what_is_not_public_or_not_on_443_is_admitted_only_as_it_was_listed() {
 }
 
 #[test]
+fn one_bad_address_spoils_all_the_good_ones() {
+    let guard = Guard::default();
+    let address = Address::parse("https://example.com/").unwrap();
+    for (resolved, admitted) in [
+        (&["8.8.8.8", "2606:4700::1"][..], true),
+        (&["8.8.8.8", "127.0.0.1"], false),
+        (&["::1", "8.8.8.8"], false),
+        (&["8.8.8.8", "9.9.9.9", "169.254.169.254", "1.1.1.1"], false),
+    ] {
+        let all = resolved.iter().map(|one| one.parse().unwrap());
+        assert_eq!(guard.admits_all(&address, all), admitted, "{resolved:?}");
+    }
+}
+
+#[test]
 fn a_name_that_is_not_listed_is_resolved_as_a_full_one() {
     let guard = Guard::new(vec![AllowedHost::parse("images").unwrap()]);
     for (url, name) in [

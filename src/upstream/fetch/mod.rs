@@ -71,7 +71,7 @@ pub type Wanted = (String, String);
 #[derive(Debug, Default)]
 pub struct Fetched {
     /// By address.
-    pub media: Media,
+    pub media: Arc<Media>,
     _held: Option<OwnedSemaphorePermit>,
 }
 
@@ -137,7 +137,7 @@ impl Fetcher {
             }
         };
         let media = stream::iter(wanted).map(one).buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(Fetched { media: Media(media), _held: budget.into_held() })
+        Ok(Fetched { media: Arc::new(Media(media)), _held: budget.into_held() })
     }
 
     /// Media type and base64 of the image at an address.
@@ -173,8 +173,7 @@ impl Fetcher {
         if places.is_empty() || places.len() > ADDRESSES_MAX {
             return Err(Trouble::Unresolved);
         }
-        // One bad address among good ones is what a trap looks like.
-        if !places.iter().all(|place| self.shared.guard.admits(address, place.ip())) {
+        if !self.shared.guard.admits_all(address, places.iter().map(SocketAddr::ip)) {
             return Err(Trouble::Inner);
         }
         Ok(places)

@@ -84,7 +84,6 @@ impl Reply {
 struct Seen {
     heads: Mutex<Vec<String>>,
     open: AtomicUsize,
-    most: AtomicUsize,
     accepted: AtomicUsize,
     over: AtomicBool,
 }
@@ -111,8 +110,7 @@ impl Pictures {
                 let (seen, answer) = (Arc::clone(&shared), Arc::clone(&answer));
                 std::thread::spawn(move || {
                     seen.accepted.fetch_add(1, Ordering::SeqCst);
-                    let open = seen.open.fetch_add(1, Ordering::SeqCst) + 1;
-                    seen.most.fetch_max(open, Ordering::SeqCst);
+                    seen.open.fetch_add(1, Ordering::SeqCst);
                     // A client that breaks off is part of what is tested.
                     let _ = serve(stream, &seen, &*answer);
                     seen.open.fetch_sub(1, Ordering::SeqCst);
@@ -135,11 +133,6 @@ impl Pictures {
     /// Connections so far, whatever came over them.
     pub fn connections(&self) -> usize {
         self.seen.accepted.load(Ordering::SeqCst)
-    }
-
-    /// Connections at once, at the most.
-    pub fn most_at_once(&self) -> usize {
-        self.seen.most.load(Ordering::SeqCst)
     }
 
     /// Waits until so many requests have come.
