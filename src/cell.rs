@@ -20,7 +20,7 @@ use crate::policy::route::Router;
 use crate::policy::vault::Vault;
 use crate::receipt::Batch;
 use crate::store::KeyTable;
-use crate::upstream::Link;
+use crate::upstream::{Fetcher, Fetching, Link};
 
 /// What every cell is made from, on whatever thread.
 #[derive(Clone)]
@@ -45,6 +45,8 @@ pub struct Shared {
     pub body_room: BodyRoom,
     /// Reasoning of earlier answers, shared by all cells.
     pub vault: Arc<Vault>,
+    /// What the fetchers of images share; `None`: nothing is fetched.
+    pub fetching: Option<Fetching>,
     /// Bounds at the door.
     pub limits: Limits,
     /// The supervisors of the cells that were started.
@@ -78,6 +80,7 @@ impl Shared {
             cut: self.cut.clone(),
             body_room: self.body_room.clone(),
             vault: Arc::clone(&self.vault),
+            fetcher: self.fetching.clone().map(Fetcher::new),
             limits: self.limits,
         })
     }

@@ -3,7 +3,11 @@
 //! Failover happens before the first content-bearing event and never after it. Invariant: at most one exchange
 //! is running; dropping the dispatch drops its receiver, which cancels the exchange.
 
+mod encoding;
+mod images;
+
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::Addr;
@@ -11,6 +15,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use self::encoding::encode;
+use self::images::Images;
 use crate::actors::messages::{Assign, Assigned, Execute};
 use crate::actors::provider::Provider;
 use crate::actors::supervisor::Supervisor;
@@ -18,9 +24,9 @@ use crate::chat::ChatRequest;
 use crate::error::Error;
 use crate::policy::route::{Ask, Target};
 use crate::store::KeyEntry;
-use crate::upstream::{Attempt, Call, Failure, Outgoing, ReplyEvent};
+use crate::upstream::{Attempt, Call, Failure, Fetcher, Outgoing, ReplyEvent};
+use crate::wire::WireFormat;
 use crate::wire::envelope::{AttemptNote, Envelope};
-use crate::wire::{Media, Order as Encoding};
 
 /// Events between an exchange and its dispatch at most; beyond it the upstream is not read.
 const CHANNEL: usize = 8;
@@ -34,7 +40,7 @@ pub struct Order {
     /// The client's bytes.
     pub body: Bytes,
     /// What was read from them.
-    pub request: ChatRequest,
+    pub request: Arc<ChatRequest>,
     /// Refuse instead of dropping parameters.
     pub strict: bool,
     /// When the call must be over.
@@ -43,6 +49,8 @@ pub struct Order {
     pub fallback_id: String,
     /// Seconds since the epoch.
     pub created_s: i64,
+    /// Who fetches images; `None`: nobody may.
+    pub fetcher: Option<Rc<Fetcher>>,
 }
 
 /// One call under way.
@@ -50,6 +58,7 @@ pub struct Dispatch {
     order: Order,
     targets: VecDeque<(Target, Arc<crate::config::Provider>, Addr<Provider>)>,
     running: Option<mpsc::Receiver<ReplyEvent>>,
+    images: Images,
     envelope: Envelope,
     dropped: Vec<String>,
     attempts: u16,
@@ -102,6 +111,7 @@ impl Dispatch {
             order,
             targets: targets.into(),
             running: None,
+            images: Images::Unasked,
             envelope,
             dropped: Vec::new(),
             attempts: 0,
@@ -150,8 +160,9 @@ impl Dispatch {
     pub async fn next(&mut self, patience_ends: Instant) -> Option<Step> {
         while !self.ended {
             let Some(running) = self.running.as_mut() else {
-                match self.execute().await {
-                    Ok(()) => continue,
+                match self.execute(patience_ends).await {
+                    Ok(true) => continue,
+                    Ok(false) => return Some(Step::Silence),
                     Err(error) => return Some(self.end(Step::Failed(error))),
                 }
             };
@@ -187,6 +198,7 @@ impl Dispatch {
     fn end(&mut self, step: Step) -> Step {
         self.ended = true;
         self.running = None;
+        self.images.let_go();
         step
     }
 
@@ -200,6 +212,7 @@ impl Dispatch {
             return None;
         }
         self.content_sent = true;
+        self.images.let_go();
         if self.held.is_empty() {
             return Some(Step::Chunk(bytes));
         }
@@ -234,24 +247,25 @@ impl Dispatch {
         None
     }
 
-    /// Hands the next target its attempt.
-    async fn execute(&mut self) -> Result<(), Error> {
+    /// Hands the next target its attempt; false when its images are still being fetched at `patience_ends`.
+    async fn execute(&mut self, patience_ends: Instant) -> Result<bool, Error> {
         let mut refusal = None;
-        while let Some((target, provider, address)) = self.targets.pop_front() {
+        while self.ready(patience_ends).await {
+            let Some((target, provider, address)) = self.targets.pop_front() else {
+                // What an upstream said is worth more than that a further one could not be asked.
+                return Err(self.last.take().or(refusal).unwrap_or(Error::Internal));
+            };
             self.describe(&target);
             let facts = target.facts();
             let route = provider.route(&target.upstream, facts);
-            let encoding = Encoding {
-                body: &self.order.body,
-                request: &self.order.request,
-                model: &target.upstream,
-                quirks: &provider.quirks,
-                facts,
-                strict: self.order.strict,
-                media: &Media::default(),
-                recall: &|message| self.order.call.recall(&target.provider, message),
-            };
-            let encoded = match route.wire.encode(&encoding) {
+            if self.inlines_images(route.wire)
+                && let Some(error) = self.images.refusal()
+            {
+                refusal = Some(error);
+                continue;
+            }
+            let media = self.images.media();
+            let encoded = match encode(&self.order, route.wire, &target, &provider, media).await {
                 Ok(encoded) => encoded,
                 Err(error) => {
                     refusal = Some(error);
@@ -286,14 +300,25 @@ impl Dispatch {
                     self.attempts += 1;
                     self.dropped = encoded.dropped;
                     self.running = Some(running);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Ok(Err(error)) => refusal = Some(error),
                 Err(_) => refusal = Some(Error::Internal),
             }
         }
-        // What an upstream said is worth more than that a further one could not be asked.
-        Err(self.last.take().or(refusal).unwrap_or(Error::Internal))
+        Ok(false)
+    }
+
+    /// True when nothing must be waited for before the next target is asked.
+    async fn ready(&mut self, patience_ends: Instant) -> bool {
+        let Some((target, provider, _)) = self.targets.front() else { return true };
+        let wire = provider.route(&target.upstream, target.facts()).wire;
+        !self.inlines_images(wire) || self.images.settled(&self.order, patience_ends).await
+    }
+
+    /// True when images that are given by address must be fetched for this format.
+    fn inlines_images(&self, wire: WireFormat) -> bool {
+        wire.inlines_images() && self.order.request.uses.images
     }
 
     /// Puts a target's names into the envelope.

@@ -5,6 +5,7 @@
 
 mod aliases;
 mod effective;
+mod fetch;
 mod layers;
 mod load;
 mod problem;
@@ -25,6 +26,7 @@ mod validate;
 mod value;
 
 pub use aliases::check_aliases;
+pub use fetch::{AllowedHost, FetchSettings, host_name};
 pub use load::{DEFAULT_FILE, assemble, load};
 pub use problem::Problem;
 pub use resolve::{Loaded, resolve};

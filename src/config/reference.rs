@@ -62,6 +62,9 @@ fn kind(kind: Kind) -> String {
         Kind::Wire => "wire format".into(),
         Kind::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Kind::Names => "list of texts".into(),
+        Kind::Hosts => {
+            "list of `host`, `address` or `network/bits`, each with `:port` where it is not 443".into()
+        }
         Kind::NotYet(why) => format!("refused: {why}"),
     }
 }

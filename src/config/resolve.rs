@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::fetch::{AllowedHost, FetchSettings};
 use super::problem::Problem;
 use super::reader::Reader;
 use super::rows::Rows;
@@ -40,6 +41,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
     let providers = providers(&wanted, outside, &mut problems, &mut warnings);
     let mut settings = Settings {
         server: server(&read),
+        fetch: fetch(&read),
         ops_listen: read.text("ops.listen").unwrap_or_default(),
         admin_key: admin_key(&read, outside, &mut problems, &mut warnings),
         data_dir: PathBuf::from(read.text("data_dir").unwrap_or_default()),
@@ -84,6 +86,16 @@ fn server(read: &Reader<'_>) -> Server {
         first_event_grace: read.duration("server.first_event_grace"),
         drain_timeout: read.duration("server.drain_timeout"),
         max_connections: read.count("server.max_connections"),
+    }
+}
+
+fn fetch(read: &Reader<'_>) -> FetchSettings {
+    let allow = read.names("server.fetch_allow").unwrap_or_default();
+    FetchSettings {
+        images: read.flag("server.fetch_images"),
+        allow: allow.iter().filter_map(|entry| AllowedHost::parse(entry).ok()).collect(),
+        ca_file: read.text("server.fetch_ca_file").map(PathBuf::from),
+        memory: read.number("server.fetch_memory").unwrap_or_default(),
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of texts; from the environment separated by commas.
     Names,
+    /// A list of hosts, addresses and networks, each with a port where it is not 443.
+    Hosts,
     /// Known, but not taken by this version; says why.
     NotYet(&'static str),
 }
@@ -68,13 +70,14 @@ pub(super) const fn key(
 }
 
 const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const LIMITS_IN_PROCESS: &str = "this version keeps limits and quotas in each process; take `redis` out";
 const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 27] = [
+const GENERAL_KEYS: [Key; 31] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -92,6 +95,10 @@ const GENERAL_KEYS: [Key; 27] = [
     key("server.first_event_grace", Kind::Duration, Some("10s"), "How long a stream's response head is held back so that failover can still change the status."),
     key("server.drain_timeout", Kind::Duration, Some("30s"), "How long running calls may go on after SIGTERM."),
     key("server.max_connections", Kind::Count(1, 1_000_000), Some("25000"), "Client connections at most, per worker thread."),
+    key("server.fetch_images", Kind::Bool, Some("false"), "Fetch images that a request gives by https address, for formats that take images inline only. `false`: such a request is answered with 400 and asks for a data URL. Addresses that are not public are never fetched from."),
+    key("server.fetch_allow", Kind::Hosts, None, "Exceptions for closed networks: hosts, addresses and networks (`images.internal`, `10.2.0.0/16`, `[fd00::1]:8443`) that images may be fetched from although they are not public, or on another port than 443."),
+    key("server.fetch_ca_file", Kind::Path, None, "Certificates (PEM) to trust in fetching, besides the built-in ones."),
+    key("server.fetch_memory", Kind::Size(64 * MIB, 1024 * GIB), Some("256MiB"), "Fetched images held at once, all together, as base64; the next call that needs more is answered with 503."),
     key("ops.listen", Kind::Listen, Some("127.0.0.1:9090"), "Address of the ops listener (/metrics, /admin, /health)."),
     key("reasoning.memory", Kind::Size(0, 64 * GIB), Some("64MiB"), "Reasoning blocks (signatures, encrypted items) kept in memory for clients that do not send `reasoning_details` back; the oldest go first. `0B` keeps none."),
     key("reasoning.life", Kind::Duration, Some("1h"), "How long a reasoning block is kept for the next turn."),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fetch::FetchSettings;
 use super::secret::Secret;
 use crate::chat::{Facts, Trait};
 use crate::wire::quirks::any_glob;
@@ -15,6 +16,8 @@ use crate::wire::{Quirks, WireFormat};
 pub struct Settings {
     /// The public listener and its limits.
     pub server: Server,
+    /// What may be fetched for a request.
+    pub fetch: FetchSettings,
     /// Address of the ops listener (/metrics, /admin, /health).
     pub ops_listen: String,
     /// The admin key, if one was given; else one is made and written to `data_dir/admin.key`.

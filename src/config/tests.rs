@@ -39,6 +39,11 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("server: { keep_alive: 30 }", "server.keep_alive: `30` is not a duration"),
     ("server: { keep_alive: 25h }", "server.keep_alive: `25h` is out of range; allowed are 1ms to 24h"),
     ("server: { body_limit: 2GiB }", "server.body_limit: `2GiB` is out of range; allowed are 1KiB to 1GiB"),
+    (
+        "server: { fetch_allow: ['10.0.0.1/8'] }",
+        "server.fetch_allow: holds an entry that cannot be used: `10.0.0.1/8` has bits beyond its length",
+    ),
+    ("fetch_images: true", "fetch_images: unknown key `fetch_images`; did you mean `server.fetch_images`?"),
     ("strict: maybe", "strict: must be true or false, not `maybe`"),
     ("log: { level: inf }", "log.level: `inf` is not known; did you mean `info`?"),
     ("log: { format: xml }", "log.format: `xml` is not known; write one of json, pretty"),

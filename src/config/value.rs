@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::fetch::AllowedHost;
 use super::schema::Kind;
 use super::units::{self, brief};
 use crate::wire::WireFormat;
@@ -45,6 +46,7 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
         Kind::Wire => wire(value).map(Typed::Text),
         Kind::Choice(words) => choice(&text(value)?, words).map(Typed::Text),
         Kind::Names => names(value).map(Typed::Names),
+        Kind::Hosts => hosts(value).map(Typed::Names),
         Kind::NotYet(why) => Err(why.to_owned()),
     }
 }
@@ -123,6 +125,14 @@ fn names(value: &Value) -> Result<Vec<String>, String> {
             items.iter().map(|item| text(item).map_err(|why| format!("holds an entry that {why}"))).collect()
         }
         other => Err(format!("must be a list of texts, not {}", kind_of(other))),
+    }
+}
+
+fn hosts(value: &Value) -> Result<Vec<String>, String> {
+    let entries = names(value)?;
+    match entries.iter().find_map(|entry| AllowedHost::parse(entry).err()) {
+        Some(why) => Err(format!("holds an entry that cannot be used: {why}")),
+        None => Ok(entries),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::http::readiness::{Readiness, Stage};
 use crate::policy::route::{Router, Upstream};
 use crate::policy::vault::Vault;
 use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
-use crate::upstream::{Link, tls_config};
+use crate::upstream::{Fetching, Link, tls_config};
 
 /// How long Billing gets to settle at the end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
@@ -111,6 +111,8 @@ impl Gateway {
             // One body of the largest size must have room, whatever was configured.
             body_room: BodyRoom::new(settings.server.body_memory.max(settings.server.body_limit)),
             vault: Arc::new(Vault::new(settings.reasoning.memory, settings.reasoning.life)),
+            fetching: Fetching::of(&settings.fetch)
+                .map_err(|error| StartError(format!("server.fetch_ca_file: {error}")))?,
             limits: Limits::of(settings),
             supervisors: Arc::default(),
         };

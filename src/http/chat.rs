@@ -95,8 +95,10 @@ async fn dispatch(
     );
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
+    let fetcher = front.fetcher.clone();
     Dispatch::assign(&front.supervisor, key, ask, move || {
-        Ok(Order { call, body, request: parsed, strict, deadline, fallback_id, created_s })
+        let request = Arc::new(parsed);
+        Ok(Order { call, body, request, strict, deadline, fallback_id, created_s, fetcher })
     })
     .await
 }

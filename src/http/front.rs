@@ -14,6 +14,7 @@ use crate::config::{Server, Settings};
 use crate::policy::route::Router;
 use crate::policy::vault::Vault;
 use crate::store::KeyTable;
+use crate::upstream::Fetcher;
 
 /// The reach of one worker's handlers.
 pub struct Front {
@@ -35,6 +36,8 @@ pub struct Front {
     pub body_room: BodyRoom,
     /// Reasoning of earlier answers, shared by all cells.
     pub vault: Arc<Vault>,
+    /// Who fetches images for requests; `None`: nobody may.
+    pub fetcher: Option<Rc<Fetcher>>,
     /// Bounds at the door.
     pub limits: Limits,
 }

@@ -12,11 +12,11 @@ use std::time::Duration;
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
 use awc::error::SendRequestError;
+use awc::http::Uri;
 use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     USER_AGENT,
 };
-use awc::http::{Uri, Version};
 use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
 
@@ -149,21 +149,6 @@ impl Link {
     }
 }
 
-/// TLS roots and protocol, shared by all providers of a process.
-///
-/// # Errors
-/// Never with the built-in roots; the type leaves room for an operator's own.
-pub fn tls_config() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
 fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) -> Client {
     let tcp = TcpConnector::default().service();
     let connect = fn_service(move |info: ConnectInfo<Uri>| {
@@ -176,13 +161,13 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) 
             Ok::<_, ConnectError>(connection)
         }
     });
+    // No `max_http_version`: it would replace the TLS given here by none. The TLS itself offers HTTP/1.1 only.
     let connector = Connector::new()
         .connector(connect)
         .rustls_0_23(Arc::clone(tls))
         .limit(0)
         .timeout(provider.timeouts.connect)
         .handshake_timeout(provider.timeouts.connect)
-        .max_http_version(Version::HTTP_11)
         .conn_keep_alive(idle)
         .conn_lifetime(POOL_LIFETIME);
     Client::builder().connector(connector).disable_timeout().disable_redirects().no_default_headers().finish()

@@ -4,10 +4,14 @@ mod call;
 mod drain;
 mod exchange;
 mod failure;
+mod fetch;
 mod link;
 mod meter;
+mod tls;
 
 pub use call::{Call, CallFacts};
 pub use exchange::{Attempt, Failure, ReplyEvent, run};
-pub use link::{Link, LinkError, Outgoing, tls_config};
+pub use fetch::{Fetched, Fetcher, Fetching, Wanted};
+pub use link::{Link, LinkError, Outgoing};
 pub use meter::{Finished, Meter, Sinks};
+pub use tls::tls_config;

@@ -34,6 +34,11 @@ pub struct Order<'a> {
 pub struct Media(pub BTreeMap<String, (String, String)>);
 
 impl Media {
+    /// Bytes of base64 in all.
+    pub fn bytes(&self) -> usize {
+        self.0.values().map(|(_, data)| data.len()).sum()
+    }
+
     /// Media type and base64 of an address.
     pub fn get(&self, url: &str) -> Option<(&str, &str)> {
         self.0.get(url).map(|(mime, data)| (mime.as_str(), data.as_str()))

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Gateway, Script, Upstream, chunk, completion, stream_head, whole};
+use crate::support::{
+    Answer, Client, Gateway, Pictures, Reply, Script, Setup, Upstream, chunk, completion, stream_head, whole,
+};
 
 /// An answer of any head and body.
 fn plain(head: &str, body: &str) -> Script {
@@ -235,4 +237,15 @@ async fn an_answer_without_end_is_cut_off() {
     let answer = faulty.ask(0, false).await;
     assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_invalid_response"));
     faulty.upstream.all_closed().await;
+}
+
+#[tokio::test]
+async fn a_provider_over_https_is_spoken_to_in_tls_and_believed_only_with_a_trusted_certificate() {
+    let stranger = Pictures::start(|_| Reply::png());
+    let base_url = stranger.url("/v1");
+    let gateway = Setup::new(format!("providers:\n  up: {{ base_url: '{base_url}' }}\n")).start().await;
+    let answer = gateway.client().await.ask("up/m", json!({})).await;
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unreachable"), "{}", answer.text());
+    assert!(answer.text().contains("TLS handshake failed"), "{}", answer.text());
+    assert_eq!((stranger.connections(), stranger.heads().len()), (1, 0));
 }

@@ -120,6 +120,11 @@ pub fn data_url(url: &str) -> Option<(&str, &str)> {
 }
 
 impl Image<'_> {
+    /// True when the image is given by an address that can be fetched.
+    pub fn is_https(&self) -> bool {
+        self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    }
+
     /// Media type and base64, when the image is inline.
     pub fn data_url(&self) -> Option<(&str, &str)> {
         data_url(&self.url)

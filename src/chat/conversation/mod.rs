@@ -98,18 +98,18 @@ impl<'a> Conversation<'a> {
         calls.into_iter().find(|call| call.id == call_id).map(|call| call.name.as_ref())
     }
 
-    /// Https addresses of images, each once, in order.
-    pub fn image_urls(&self) -> Vec<&str> {
-        let mut urls: Vec<&str> = Vec::new();
-        for part in self.messages.iter().flat_map(|message| &message.parts) {
-            if let Body::Image(image) = &part.body
-                && image.data_url().is_none()
-                && !urls.contains(&image.url.as_ref())
-            {
-                urls.push(&image.url);
+    /// Images given by https address: path in the request and address, each address once, in order.
+    pub fn image_urls(&self) -> Vec<(String, &str)> {
+        let mut found: Vec<(String, &str)> = Vec::new();
+        for (at, message) in self.messages.iter().enumerate() {
+            for (inner, part) in message.parts.iter().enumerate() {
+                let Body::Image(image) = &part.body else { continue };
+                if image.is_https() && !found.iter().any(|(_, url)| *url == image.url.as_ref()) {
+                    found.push((format!("messages[{at}].content[{inner}].image_url"), &image.url));
+                }
             }
         }
-        urls
+        found
     }
 }
 

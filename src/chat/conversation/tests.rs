@@ -43,7 +43,34 @@ fn every_kind_of_message_is_read() {
         assert_eq!((result.role, &result.tool_call_id), (Role::Tool, &Some(old.tool_calls[0].id.clone())));
         assert_eq!(conversation.tool_name("c1", 3), Some("f"));
         assert_eq!(conversation.tool_name("c1", 2), None);
-        assert_eq!(conversation.image_urls(), ["https://x/y.png"]);
+        assert_eq!(
+            conversation.image_urls(),
+            [("messages[1].content[2].image_url".to_owned(), "https://x/y.png")]
+        );
+    });
+}
+
+#[test]
+fn images_given_by_address_are_told_once_each_with_their_places() {
+    let body = r#"{"model":"m","messages":[
+        {"role":"system","content":"x"},
+        {"role":"user","content":[
+            {"type":"image_url","image_url":{"url":"data:image/png,raw"}},
+            {"type":"image_url","image_url":{"url":"HTTPS://x/a\u002epng"}},
+            {"type":"image_url","image_url":"https://x/b"},
+            {"type":"text","text":"https://x/c"}]},
+        {"role":"tool","tool_call_id":"c","content":[
+            {"type":"image_url","image_url":{"url":"https://x/b"}},
+            {"type":"image_url","image_url":{"url":"https://x/d"}}]}]}"#;
+    with(body, |conversation| {
+        let found = conversation.image_urls();
+        let told: Vec<(&str, &str)> = found.iter().map(|(path, url)| (path.as_str(), *url)).collect();
+        let expected = [
+            ("messages[1].content[1].image_url", "HTTPS://x/a.png"),
+            ("messages[1].content[2].image_url", "https://x/b"),
+            ("messages[2].content[1].image_url", "https://x/d"),
+        ];
+        assert_eq!(told, expected);
     });
 }
 

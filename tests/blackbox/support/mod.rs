@@ -4,6 +4,7 @@
 
 mod client;
 mod gateway;
+mod https;
 mod live;
 mod process;
 mod raw;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Client, Event, question};
 pub use gateway::{ADMIN_KEY, Gateway, Setup};
+pub use https::{PNG, Pictures, Reply, certificate};
 pub use live::Live;
 pub use process::{Output, Process, Signal};
 pub use raw::{RawAnswer, raw, try_raw};
