@@ -7,7 +7,7 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 41] = [
+pub(super) const PROVIDER_KEYS: [Key; 42] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
