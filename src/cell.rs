@@ -20,7 +20,7 @@ use crate::policy::route::Router;
 use crate::policy::vault::Vault;
 use crate::receipt::Batch;
 use crate::store::KeyTable;
-use crate::upstream::{Fetcher, Fetching, Link};
+use crate::upstream::{Fetcher, Fetching, Keyring, Link};
 
 /// What every cell is made from, on whatever thread.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub struct Shared {
     pub providers: Vec<Arc<Provider>>,
     /// TLS roots and protocol.
     pub tls: Arc<rustls::ClientConfig>,
+    /// Credentials of the accounts that have more than a key.
+    pub keyring: Keyring,
     /// Who may come in.
     pub keys: Arc<KeyTable>,
     /// Where receipts go.
@@ -57,15 +59,16 @@ impl Shared {
     /// Starts a cell on this thread.
     pub fn start_cell(&self) -> Data<Front> {
         let outbox = Outbox::new(self.billing.clone(), self.gauges.unsettled.clone());
-        let links =
-            self.providers.iter().filter_map(|provider| match Link::new(Arc::clone(provider), &self.tls) {
+        let links = self.providers.iter().filter_map(|provider| {
+            match Link::new(Arc::clone(provider), &self.tls, &self.keyring) {
                 Ok(link) => Some(link),
                 Err(error) => {
                     // Checked at start already; a row that cannot be used takes no request.
                     tracing::error!(%error, "provider left out");
                     None
                 }
-            });
+            }
+        });
         let supervisor =
             Supervisor::new(Arc::clone(&self.router), links.collect(), Rc::clone(&outbox), door::now_ms)
                 .start();

@@ -59,8 +59,11 @@ fn masked(kind: Kind, value: &Value) -> Value {
 
 fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
     let given_key = row.and_then(|row| row.get("api_key")).and_then(Value::as_str).map(secret::shown);
+    let identity = row.and_then(|row| row.get("credentials")).and_then(Value::as_str);
     let api_key = match (given_key, &provider.api_key) {
         (Some(reference), Some(_)) => reference.to_owned(),
+        (_, None) if provider.identity.is_some() => identity.unwrap_or("from the environment").to_owned(),
+        (None, Some(_)) if provider.env.is_empty() => "from the environment".to_owned(),
         (None, Some(_)) => format!("from {}", provider.env.join(" or ")),
         (_, None) if provider.auth == AuthStyle::None => "none needed".to_owned(),
         (Some(reference), None) => format!("{reference} (not set)"),
@@ -70,6 +73,9 @@ fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
         AuthStyle::Bearer => "bearer".to_owned(),
         AuthStyle::Header(name) => format!("header:{name}"),
         AuthStyle::None => "none".to_owned(),
+        AuthStyle::Aws => "aws".to_owned(),
+        AuthStyle::Google => "google".to_owned(),
+        AuthStyle::Entra => "entra".to_owned(),
     };
     let timeouts = &provider.timeouts;
     let headers: Map<String, Value> =

@@ -6,6 +6,7 @@
 mod aliases;
 mod effective;
 mod fetch;
+mod identity;
 mod layers;
 mod load;
 mod problem;
@@ -27,6 +28,7 @@ mod value;
 
 pub use aliases::check_aliases;
 pub use fetch::{AllowedHost, FetchSettings, host_name};
+pub use identity::{AwsIdentity, EntraIdentity, EntraProof, GoogleIdentity, Identity};
 pub use load::{DEFAULT_FILE, assemble, load};
 pub use problem::Problem;
 pub use resolve::{Loaded, resolve};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::identity::{self, Asked, Found, Identity};
 use super::problem::Problem;
 use super::provider_keys::PROVIDER_KEYS;
 use super::reader::Reader;
@@ -52,16 +53,25 @@ impl Draft<'_> {
     fn provider(&mut self) -> Provider {
         let read = Reader::new(self.row, "providers.*.");
         let auth = self.auth(&read);
-        let (api_key, env) =
-            if auth == AuthStyle::None { (None, Vec::new()) } else { self.credential(&read) };
+        let vars = self.vars();
+        let base_url = self.base_url(&read, &vars);
+        let (api_key, identity, env) = match &auth {
+            AuthStyle::None => (None, None, Vec::new()),
+            AuthStyle::Bearer | AuthStyle::Header(_) => {
+                let (api_key, env) = self.credential(&read);
+                (api_key, None, env)
+            }
+            AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra => self.identity(&read, &auth, &vars),
+        };
         Provider {
             id: Arc::from(self.id),
             routes: route::read(self.id, self.row, &mut self.problems),
             responses: read.flag("responses"),
-            vars: self.vars(),
-            base_url: self.base_url(&read),
+            vars,
+            base_url,
             auth,
             api_key,
+            identity,
             env,
             catalog: Arc::from(read.text("catalog").unwrap_or_else(|| self.id.to_owned())),
             headers: self.headers(),
@@ -94,6 +104,9 @@ impl Draft<'_> {
                 AuthStyle::None
             }
             Some("bearer") => AuthStyle::Bearer,
+            Some("aws") => AuthStyle::Aws,
+            Some("google") => AuthStyle::Google,
+            Some("entra") => AuthStyle::Entra,
             Some(header) => AuthStyle::Header(header.trim_start_matches("header:").to_owned()),
             None if read.given("api_key").is_some() => AuthStyle::Bearer,
             None if read.names("env").is_some_and(|names| !names.is_empty()) => AuthStyle::Bearer,
@@ -138,12 +151,48 @@ impl Draft<'_> {
         }
     }
 
+    /// The identity of a cloud, or the token that stands in for it, and the variables that would give one.
+    fn identity(
+        &mut self,
+        read: &Reader<'_>,
+        auth: &AuthStyle,
+        vars: &BTreeMap<String, String>,
+    ) -> (Option<Secret>, Option<Identity>, Vec<String>) {
+        let credentials = read.text("credentials");
+        let unreadable = |key: &str| read.given(key).is_some() && read.text(key).is_none();
+        if unreadable("api_key") || unreadable("credentials") {
+            return (None, None, Vec::new());
+        }
+        let asked = Asked { credentials, api_key: read.text("api_key"), vars, outside: self.outside };
+        match identity::read(auth, &asked) {
+            Found::Token(secret, warning) => {
+                warning.into_iter().for_each(|warning| self.warn(warning));
+                (Some(secret), None, Vec::new())
+            }
+            Found::Identity(identity, warning) => {
+                warning.into_iter().for_each(|warning| self.warn(warning));
+                (None, Some(identity), Vec::new())
+            }
+            Found::Missing(names) => {
+                self.without_credential(&names);
+                (None, None, names)
+            }
+            Found::Wrong(key, message) => {
+                // A placeholder without a value was said where the address asks for it.
+                if !self.problems.iter().any(|known| known.path.ends_with(&format!(".{key}"))) {
+                    self.problem(key, message);
+                }
+                (None, None, Vec::new())
+            }
+        }
+    }
+
     fn without_credential(&mut self, names: &[String]) {
         let names = if names.is_empty() { "its `api_key`".to_owned() } else { names.join(" or ") };
         self.warn(format!("has no credential and is not called until {names} is set"));
     }
 
-    fn base_url(&mut self, read: &Reader<'_>) -> String {
+    fn base_url(&mut self, read: &Reader<'_>, vars: &BTreeMap<String, String>) -> String {
         let Some(template) = read.text("base_url") else {
             if read.given("base_url").is_none() {
                 self.problem(
@@ -156,6 +205,13 @@ impl Draft<'_> {
         if !template.contains('{') {
             return template;
         }
+        // A whole address of the operator's own is not replaced: it holds no placeholder.
+        let region = vars.get("region").filter(|_| template.contains("{region}"));
+        let of_region = region.and_then(|region| self.row.get("base_urls")?.get(region));
+        let template = match of_region.map(|given| value::read(Kind::Url, given)) {
+            Some(Ok(Typed::Text(address))) => address,
+            _ => template,
+        };
         let Some(filled) = self.filled(&template) else { return template };
         match value::url(&filled) {
             Ok(address) if !address.contains(['{', '}']) => address,
@@ -211,11 +267,18 @@ impl Draft<'_> {
         };
         let value = match text.strip_prefix("env:") {
             None => text,
-            Some(variable) => {
-                match (self.outside.env)(variable).filter(|value| !value.trim().is_empty()) {
+            Some(variables) => {
+                let mut values = variables.split(',').filter_map(|name| (self.outside.env)(name.trim()));
+                match values.find(|value| !value.trim().is_empty()) {
                     Some(value) => value,
                     None => {
-                        self.problem(&key, format!("is needed: set the environment variable {variable}, or write the whole base_url"));
+                        let names = variables.replace(',', " or ");
+                        self.problem(
+                            &key,
+                            format!(
+                                "is needed: set the environment variable {names}, or write the whole base_url"
+                            ),
+                        );
                         return None;
                     }
                 }

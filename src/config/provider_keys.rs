@@ -7,7 +7,7 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 50] = [
+pub(super) const PROVIDER_KEYS: [Key; 52] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
@@ -17,11 +17,13 @@ pub(super) const PROVIDER_KEYS: [Key; 50] = [
     key("providers.*.routes.#.path", Kind::Text, None, "Their path, as `path` above."),
     key("providers.*.routes.#.stream_path", Kind::Text, None, "Their path for streams. Left out: that of `path`."),
     key("providers.*.base_url", Kind::Url, None, "Address of the API without the endpoint, e.g. `https://api.openai.com/v1`. May hold `{NAME}` placeholders, filled from `vars`. Needed unless the id is a shipped one."),
-    key("providers.*.api_key", Kind::Secret, None, "The credential. Left out: the first variable of `env` that is set."),
-    key("providers.*.auth", Kind::Auth, None, "How the credential travels: `bearer`, `header:NAME` or `none`. Left out: `bearer` when there is a credential to send, else `none`."),
+    key("providers.*.base_urls.*", Kind::Url, None, "Addresses in place of a `base_url` that holds `{region}`, by the value of `vars.region`: for regions whose address has another form."),
+    key("providers.*.api_key", Kind::Secret, None, "The credential. Left out: the first variable of `env` that is set. With `auth: aws` or `google` a token that is sent as it is; with `entra` the application's secret."),
+    key("providers.*.auth", Kind::Auth, None, "How the credential travels: `bearer`, `header:NAME` or `none`. `aws` signs each request (SigV4, `vars.region`, `vars.service`), `google` and `entra` get tokens and renew them. Left out: `bearer` when there is a credential to send, else `none`."),
+    key("providers.*.credentials", Kind::Credentials, None, "Where the identity of `auth: aws`, `google` or `entra` comes from: `profile:NAME` of AWS's shared files, `file:PATH` of a Google credentials file or of a federated token for Entra, `instance` for the role or service account of the machine (AWS, Google). Left out: the usual variables, of which AWS_BEARER_TOKEN_BEDROCK goes before all others of AWS's."),
     key("providers.*.env", Kind::Names, None, "Environment variables that usually hold the credential."),
     key("providers.*.catalog", Kind::Text, None, "Provider id under which the catalogue lists its models. Left out: its own."),
-    key("providers.*.vars.*", Kind::Var, None, "Values for the placeholders of `base_url`: a literal or `env:NAME`."),
+    key("providers.*.vars.*", Kind::Var, None, "Values for the placeholders of `base_url`: a literal or `env:NAME`, of several names the first that is set. `auth: entra` takes `tenant`, `client`, `scope` and `authority` from here."),
     key("providers.*.headers.*", Kind::Header, None, "Further headers sent with every request; a literal, `env:NAME` or `file:PATH`. Never printed."),
     key("providers.*.max_in_flight", Kind::Count(1, 1_000_000), Some("4096"), "Requests in flight at most, per cell (worker thread)."),
     key("providers.*.timeouts.connect", Kind::Duration, Some("5s"), "TCP connect and TLS handshake."),

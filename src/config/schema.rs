@@ -32,8 +32,10 @@ pub enum Kind {
     Header,
     /// A value that fills a placeholder: literal or `env:NAME`.
     Var,
-    /// How a credential travels: `bearer`, `none` or `header:NAME`.
+    /// How a credential travels: `bearer`, `none`, `header:NAME`, or made anew by `aws`, `google` or `entra`.
     Auth,
+    /// Where an identity comes from: `file:PATH`, `profile:NAME` or `instance`.
+    Credentials,
     /// A wire format this build speaks.
     Wire,
     /// One of these words.

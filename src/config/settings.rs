@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fetch::FetchSettings;
+use super::identity::Identity;
 use super::secret::Secret;
 use crate::chat::{Facts, Trait};
 use crate::wire::quirks::any_glob;
@@ -110,6 +111,12 @@ pub enum AuthStyle {
     Header(String),
     /// No credential at all.
     None,
+    /// A signature over each request, or a bearer token of AWS's.
+    Aws,
+    /// A token of Google's.
+    Google,
+    /// A token of Microsoft Entra's.
+    Entra,
 }
 
 /// A configured upstream account: one row of data.
@@ -129,6 +136,8 @@ pub struct Provider {
     pub auth: AuthStyle,
     /// The credential, resolved.
     pub api_key: Option<Secret>,
+    /// What tokens or signatures are made from, where there is more to it than a key.
+    pub identity: Option<Identity>,
     /// Environment variables that usually hold the credential.
     pub env: Vec<String>,
     /// Provider id under which the catalogue lists its offers (usually its own).
@@ -177,7 +186,7 @@ impl Provider {
 
     /// True when requests to it can be authenticated.
     pub fn has_credential(&self) -> bool {
-        self.auth == AuthStyle::None || self.api_key.is_some()
+        self.auth == AuthStyle::None || self.api_key.is_some() || self.identity.is_some()
     }
 }
 

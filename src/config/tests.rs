@@ -345,7 +345,7 @@ fn the_example_file_loads_and_its_general_values_are_the_defaults() {
     ];
     let loaded = loaded(EXAMPLE, &variables);
     assert_eq!(loaded.warnings, Vec::<String>::new());
-    assert_eq!(loaded.settings.providers.len(), 5);
+    assert_eq!(loaded.settings.providers.len(), 8);
     let defaults = assembled(None, &[]).unwrap();
     assert_eq!(format!("{:?}", loaded.settings.server), format!("{:?}", defaults.settings.server));
     assert_eq!(loaded.settings.providers["mistral"].timeouts, loaded.settings.providers["openai"].timeouts);

@@ -42,6 +42,7 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
         Kind::Url => url(&text(value)?).map(Typed::Text),
         Kind::Secret | Kind::Header => masked_text(value).map(Typed::Text),
         Kind::Var => scalar(value).map(Typed::Text),
+        Kind::Credentials => credentials(&text(value)?).map(Typed::Text),
         Kind::Auth => auth(&text(value)?).map(Typed::Text),
         Kind::Wire => wire(value).map(Typed::Text),
         Kind::Choice(words) => choice(&text(value)?, words).map(Typed::Text),
@@ -178,13 +179,24 @@ fn listen(text: &str) -> Result<String, String> {
 
 fn auth(text: &str) -> Result<String, String> {
     match text.split_once(':') {
-        None if matches!(text, "bearer" | "none") => Ok(text.to_owned()),
+        None if matches!(text, "bearer" | "none" | "aws" | "google" | "entra") => Ok(text.to_owned()),
         Some(("header", name)) => header_name(name).map(|()| text.to_owned()),
         _ => Err(format!(
-            "`{}` is not known; write bearer, none or header:NAME, e.g. header:api-key",
+            "`{}` is not known; write bearer, none, aws, google, entra or header:NAME, e.g. header:api-key",
             brief(text)
         )),
     }
+}
+
+fn credentials(text: &str) -> Result<String, String> {
+    let named = ["file:", "profile:"].iter().any(|kind| {
+        text.strip_prefix(kind).is_some_and(|name| !name.is_empty() && !name.bytes().any(|b| b < b' '))
+    });
+    if named || text == "instance" {
+        return Ok(text.to_owned());
+    }
+    // What stands here may be the credential itself.
+    Err("is not known; write file:PATH, profile:NAME or instance".into())
 }
 
 /// Checks the name of a header that the operator sets.

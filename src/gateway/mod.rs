@@ -32,7 +32,7 @@ use crate::http::readiness::{Readiness, Stage};
 use crate::policy::route::{Router, Upstream};
 use crate::policy::vault::Vault;
 use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
-use crate::upstream::{Fetching, Link, tls_config};
+use crate::upstream::{Fetching, Keyring, Link, tls_config};
 
 /// How long Billing gets to settle at the end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
@@ -103,6 +103,8 @@ impl Gateway {
             router: Arc::new(router(settings, catalog)),
             providers: settings.providers.values().cloned().collect(),
             tls: tls_config().map_err(|error| StartError(format!("TLS: {error}")))?,
+            keyring: Keyring::new(settings.providers.values())
+                .map_err(|error| StartError(error.to_string()))?,
             keys: Arc::clone(&keys),
             billing: billing.clone().recipient(),
             gauges: gauges.clone(),
@@ -236,7 +238,8 @@ fn router(settings: &Settings, catalog: Arc<Catalog>) -> Router {
 /// Every provider row must make a client, before any listener opens.
 fn check_links(shared: &Shared) -> Result<(), StartError> {
     for provider in &shared.providers {
-        Link::new(Arc::clone(provider), &shared.tls).map_err(|error| StartError(error.to_string()))?;
+        Link::new(Arc::clone(provider), &shared.tls, &shared.keyring)
+            .map_err(|error| StartError(error.to_string()))?;
     }
     Ok(())
 }

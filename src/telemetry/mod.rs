@@ -52,7 +52,11 @@ where
 {
     let level = LevelFilter::from_level(log.level);
     let libraries = level.min(LevelFilter::WARN);
-    let filter = Targets::new().with_target("llm_gateway", level).with_default(libraries);
+    let filter = Targets::new()
+        .with_target("llm_gateway", level)
+        // It would quote files and answers that hold credentials; what failed is said by `upstream::auth`.
+        .with_target("aws_config", LevelFilter::OFF)
+        .with_default(libraries);
     let layer = fmt::layer().with_writer(writer);
     if log.json {
         let layer = layer.fmt_fields(JsonFields::new()).event_format(JsonLine);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::auth::Proof;
 use super::call::Call;
 use super::drain;
 use super::failure::{self, SendFailure};
@@ -101,10 +102,11 @@ impl From<Error> for Stop {
 /// Runs one attempt to its end, its failure or its cancel.
 pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
     let total = attempt.deadline.min(Instant::now() + link.provider.timeouts.total);
+    let mut proof = Proof::default();
     let stop = tokio::select! {
         biased;
         () = attempt.events.closed() => Err(Stop::Cancelled),
-        result = drive(&link, &attempt, &mut meter) => result,
+        result = drive(&link, &attempt, &mut meter, &mut proof) => result,
         () = tokio::time::sleep_until(total) => {
             Err(Error::Timeout(format!("{} did not finish in time.", link.provider.id)).into())
         }
@@ -120,7 +122,7 @@ pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
         Err(Stop::Cancelled) => drop(meter),
         Err(Stop::Failed { error, reached }) => {
             meter.failed(&error, reached);
-            let error = link.mask(error);
+            let error = link.mask(error, &proof);
             let failure = Failure { error, status: meter.status(), latency_ms: meter.elapsed_ms() };
             drop(meter);
             // A receiver that is gone does not need to know.
@@ -130,12 +132,21 @@ pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
 }
 
 /// Sends and reads; gives the response back when its connection may still be of use.
-async fn drive(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<Option<ClientResponse>, Stop> {
-    let mut response = send(link, attempt)
+async fn drive(
+    link: &Link,
+    attempt: &Attempt,
+    meter: &mut Meter,
+    proof: &mut Proof,
+) -> Result<Option<ClientResponse>, Stop> {
+    *proof = link.prove(&attempt.out).await.map_err(|error| Stop::Failed { error, reached: false })?;
+    let mut response = send(link, attempt, proof)
         .await
         .map_err(|failure| Stop::Failed { error: failure.error, reached: failure.reached })?;
     let status = response.status().as_u16();
     meter.head(status);
+    if matches!(status, 401 | 403) {
+        proof.refused();
+    }
     if status != 200 {
         return Err(refused(link, attempt, &mut response, status).await.into());
     }
@@ -153,7 +164,7 @@ async fn drive(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<Opti
 }
 
 /// Sends the request, once more on a fresh connection when a pooled one turned out to be closed.
-async fn send(link: &Link, attempt: &Attempt) -> Result<ClientResponse, SendFailure> {
+async fn send(link: &Link, attempt: &Attempt, proof: &Proof) -> Result<ClientResponse, SendFailure> {
     let provider = &link.provider;
     let limit = provider.timeouts.connect + provider.timeouts.head;
     let late = |_| SendFailure {
@@ -166,7 +177,7 @@ async fn send(link: &Link, attempt: &Attempt) -> Result<ClientResponse, SendFail
         reached: false,
         maybe_stale: false,
     };
-    let first = timeout(limit, link.send(&attempt.out)).await.map_err(late)?.map_err(unsendable)?;
+    let first = timeout(limit, link.send(&attempt.out, proof)).await.map_err(late)?.map_err(unsendable)?;
     let failed = match first.result {
         Ok(response) => return Ok(response),
         Err(error) => failure::of_send(&error, &provider.id),
@@ -176,7 +187,8 @@ async fn send(link: &Link, attempt: &Attempt) -> Result<ClientResponse, SendFail
         return Err(failed);
     }
     tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
-    let second = timeout(limit, link.send_fresh(&attempt.out).map_err(unsendable)?).await.map_err(late)?;
+    let second =
+        timeout(limit, link.send_fresh(&attempt.out, proof).map_err(unsendable)?).await.map_err(late)?;
     second.map_err(|error| failure::of_send(&error, &provider.id))
 }
 

@@ -19,7 +19,9 @@ use awc::http::header::{
 };
 use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
+use tokio::time::timeout;
 
+use super::auth::{Credential, Keyring, Proof, Unproven};
 use crate::config::{AuthStyle, Provider, Secret};
 use crate::error::Error;
 use crate::wire::WireFormat;
@@ -52,6 +54,9 @@ pub struct Link {
     pooled: Client,
     /// Without a pool: for the one retry after a pooled connection turned out to be closed.
     single: Client,
+    /// What proves each request, where that is more than a key.
+    credential: Option<Credential>,
+    tls: Arc<rustls::ClientConfig>,
     /// Prepared heads by path: first of whole replies, then of streams.
     heads: RefCell<[Heads; 2]>,
 }
@@ -91,10 +96,16 @@ impl Link {
     ///
     /// # Errors
     /// An address, credential or header that HTTP cannot carry.
-    pub fn new(provider: Arc<Provider>, tls: &Arc<rustls::ClientConfig>) -> Result<Rc<Self>, LinkError> {
+    pub fn new(
+        provider: Arc<Provider>,
+        tls: &Arc<rustls::ClientConfig>,
+        keyring: &Keyring,
+    ) -> Result<Rc<Self>, LinkError> {
         let link = Self {
             pooled: client(&provider, tls, POOL_IDLE),
             single: client(&provider, tls, Duration::ZERO),
+            credential: keyring.of(&provider.id),
+            tls: Arc::clone(tls),
             heads: RefCell::default(),
             provider,
         };
@@ -120,22 +131,44 @@ impl Link {
         Ok(made)
     }
 
+    /// Proves who sends a request; at once when that is a key, which its head holds.
+    ///
+    /// # Errors
+    /// 502 or 504 when nothing to prove it with can be had in the time that a connection may take.
+    pub async fn prove(&self, out: &Outgoing) -> Result<Proof, Error> {
+        let Some(credential) = &self.credential else { return Ok(Proof::default()) };
+        let (id, patience) = (&self.provider.id, self.provider.timeouts.connect);
+        let unsendable = |error: LinkError| Error::upstream(format!("{error}."), "upstream_unreachable");
+        let head = self.head(out).map_err(unsendable)?;
+        let request = Unproven { url: &head.get_uri().to_string(), headers: head.headers(), body: &out.body };
+        match timeout(patience, credential.prove(&self.tls, &request)).await {
+            Ok(Ok(proof)) => Ok(proof),
+            Ok(Err(why)) => Err(Error::UpstreamAuth(format!("{id} was not asked: {why}."))),
+            Err(_) => Err(Error::Timeout(format!(
+                "{id} was not asked: its credential could not be had within {} ms; check what `credentials` or its \
+                 variables name, or raise providers.{id}.timeouts.connect.",
+                patience.as_millis()
+            ))),
+        }
+    }
+
     /// Sends a body over a connection of the pool, or a new one when none is idle.
     ///
     /// # Errors
     /// A path or header that HTTP cannot carry.
-    pub async fn send(&self, out: &Outgoing) -> Result<Sent, LinkError> {
+    pub async fn send(&self, out: &Outgoing, proof: &Proof) -> Result<Sent, LinkError> {
         let connected = Rc::new(Cell::new(false));
         let request = self.head(out)?;
-        let sending = with_headers(&request, out)?;
+        let sending = with_headers(&request, out, proof)?;
         // The pool connects within the request that asks for it: what this scope sees is its own connection.
         let result = CONNECTED.scope(Rc::clone(&connected), sending).await;
         Ok(Sent { result, pooled: !connected.get() })
     }
 
     /// An error without this account's credentials: upstreams quote what they refuse.
-    pub fn mask(&self, error: Error) -> Error {
-        let secrets = self.provider.api_key.iter().chain(self.provider.headers.values());
+    pub fn mask(&self, error: Error, proof: &Proof) -> Error {
+        let secrets =
+            self.provider.api_key.iter().chain(self.provider.headers.values()).chain(proof.secrets());
         let long = secrets.map(Secret::expose).filter(|secret| secret.len() >= SECRET_LENGTH_MIN);
         long.fold(error, Error::without)
     }
@@ -144,8 +177,8 @@ impl Link {
     ///
     /// # Errors
     /// A path or header that HTTP cannot carry.
-    pub fn send_fresh(&self, out: &Outgoing) -> Result<SendClientRequest, LinkError> {
-        with_headers(&head(&self.single, &self.provider, out.wire, out.stream, &out.path)?, out)
+    pub fn send_fresh(&self, out: &Outgoing, proof: &Proof) -> Result<SendClientRequest, LinkError> {
+        with_headers(&head(&self.single, &self.provider, out.wire, out.stream, &out.path)?, out, proof)
     }
 }
 
@@ -174,14 +207,21 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) 
 }
 
 /// Sends a body with the headers of its request alone.
-fn with_headers(request: &FrozenClientRequest, out: &Outgoing) -> Result<SendClientRequest, LinkError> {
-    if out.headers.is_empty() {
+fn with_headers(
+    request: &FrozenClientRequest,
+    out: &Outgoing,
+    proof: &Proof,
+) -> Result<SendClientRequest, LinkError> {
+    if out.headers.is_empty() && proof.headers.is_empty() {
         return Ok(request.send_body(out.body.clone()));
     }
     let mut headers = HeaderMap::new();
     for (name, value) in &out.headers {
         let bad = |_| LinkError(format!("header `{name}` cannot be sent"));
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).map_err(bad)?);
+    }
+    for (name, value) in &proof.headers {
+        headers.insert(name.clone(), value.clone());
     }
     Ok(request.extra_headers(headers).send_body(out.body.clone()))
 }
@@ -222,7 +262,10 @@ fn head(
     }
     if let Some(key) = &provider.api_key {
         let (name, value) = match &provider.auth {
-            AuthStyle::Bearer => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+            // A token that stands in for an identity travels as any other.
+            AuthStyle::Bearer | AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra => {
+                (AUTHORIZATION, format!("Bearer {}", key.expose()))
+            }
             AuthStyle::Header(name) => {
                 (HeaderName::try_from(name.as_str()).map_err(|_| bad("auth"))?, key.expose().to_owned())
             }

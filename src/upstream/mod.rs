@@ -1,5 +1,6 @@
 //! Upstream exchanges: one attempt is one HTTP conversation. The only module that knows the HTTP client.
 
+mod auth;
 mod call;
 mod drain;
 mod exchange;
@@ -9,6 +10,7 @@ mod link;
 mod meter;
 mod tls;
 
+pub use auth::Keyring;
 pub use call::{Call, CallFacts};
 pub use exchange::{Attempt, Failure, ReplyEvent, run};
 pub use fetch::{Fetched, Fetcher, Fetching, Wanted};

@@ -14,6 +14,7 @@ mod agents;
 mod bodies;
 mod chat;
 mod config_files;
+mod credentials;
 mod demo;
 mod disconnect;
 mod documents;

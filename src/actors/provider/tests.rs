@@ -21,7 +21,7 @@ use crate::policy::quota::{KeyQuota, Limits};
 use crate::policy::route::{Ask, Router, Target, Upstream};
 use crate::receipt::Caller;
 use crate::store::{KeyEntry, KeyTable};
-use crate::upstream::{Attempt, Call, CallFacts, Outgoing, ReplyEvent};
+use crate::upstream::{Attempt, Call, CallFacts, Keyring, Outgoing, ReplyEvent};
 use crate::wire::{Envelope, Quirks, WireFormat};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +56,7 @@ fn row(port: u16) -> Arc<Row> {
         base_url: format!("http://127.0.0.1:{port}/v1"),
         auth: AuthStyle::None,
         api_key: None,
+        identity: None,
         env: Vec::new(),
         catalog: Arc::from("up"),
         headers: BTreeMap::new(),
@@ -67,7 +68,7 @@ fn row(port: u16) -> Arc<Row> {
 
 /// A supervisor of one provider at this port.
 fn supervisor(port: u16, outbox: &Rc<Outbox>) -> Addr<Supervisor> {
-    let link = Link::new(row(port), &crate::upstream::tls_config().unwrap()).unwrap();
+    let link = Link::new(row(port), &crate::upstream::tls_config().unwrap(), &Keyring::default()).unwrap();
     let up = Upstream { id: Arc::from("up"), catalog: Arc::from("up"), credentialed: true, env: Vec::new() };
     let router = Router::new(Arc::default(), vec![up], BTreeMap::new(), None, BTreeMap::new(), false);
     Supervisor::new(Arc::new(router), vec![link], Rc::clone(outbox), || 1).start()
