@@ -11,16 +11,24 @@ use crate::support::{
 
 /// A gateway whose provider `up` speaks a format that takes images inline only.
 fn setup(upstream: &Upstream, server: &str) -> Setup {
+    setup_as("gemini", upstream, server)
+}
+
+fn setup_as(wire: &str, upstream: &Upstream, server: &str) -> Setup {
     let base = upstream.base_url();
-    Setup::new(format!("server: {{ {server} }}\nproviders:\n  up: {{ base_url: '{base}', wire: gemini }}\n"))
+    Setup::new(format!("server: {{ {server} }}\nproviders:\n  up: {{ base_url: '{base}', wire: {wire} }}\n"))
         .file("ca.pem", certificate())
 }
 
 /// The same, allowed to fetch, and from these pictures by name.
 async fn fetching(upstream: &Upstream, pictures: &Pictures) -> Gateway {
+    fetching_as("gemini", upstream, pictures).await
+}
+
+async fn fetching_as(wire: &str, upstream: &Upstream, pictures: &Pictures) -> Gateway {
     let allowed =
         format!("fetch_images: true, fetch_ca_file: ca.pem, fetch_allow: ['localhost:{}']", pictures.port);
-    setup(upstream, &allowed).start().await
+    setup_as(wire, upstream, &allowed).start().await
 }
 
 /// One message with a text and these images.
@@ -73,7 +81,6 @@ async fn what_cannot_be_fetched_is_a_400_that_tells_its_sender_what_to_mend() {
         "/huge" => Reply::Bytes(
             b"HTTP/1.1 200 X\r\ncontent-type: image/png\r\ncontent-length: 20971521\r\n\r\n".to_vec(),
         ),
-        "/endless" => Reply::never_ending(Duration::ZERO),
         "/short" => Reply::Bytes(
             b"HTTP/1.1 200 X\r\ncontent-type: image/png\r\ncontent-length: 99\r\n\r\n\x89PNG\r\n\x1a\n12345"
                 .to_vec(),
@@ -95,7 +102,6 @@ async fn what_cannot_be_fetched_is_a_400_that_tells_its_sender_what_to_mend() {
         ("/empty", "is not a JPEG, PNG, GIF or WebP image"),
         ("/gone", "answered with status 404"),
         ("/huge", "larger than 20 MiB"),
-        ("/endless", "larger than 20 MiB"),
         ("/short", "broke off"),
         ("/noise", "cannot be reached, or is not public"),
         ("/loop", "redirected too often"),
@@ -278,4 +284,42 @@ async fn a_large_image_inline_is_translated_whole_and_what_is_refused_of_it_is_t
     body["frequency_penalty"] = json!(1);
     let strict = Answer::of(client.request(&body).header("x-gateway-strict", "true")).await;
     assert_eq!((strict.status, strict.param().as_str()), (400, "frequency_penalty"), "{}", strict.text());
+}
+
+#[tokio::test]
+async fn an_allowed_image_is_fetched_once_and_reaches_every_target_that_is_tried() {
+    let pictures = Pictures::start(|path| match path {
+        "/a.png" => Reply::redirect("/b.png"),
+        "/b.png" => Reply::png(),
+        _ => Reply::ok("image/png", b"\xff\xd8\xff\xe0 a photograph"),
+    });
+    let reply = json!({"output": {"message": {"role": "assistant", "content": [{"text": "a cat"}]}},
+        "stopReason": "end_turn", "usage": {"inputTokens": 9, "outputTokens": 3, "totalTokens": 12}});
+    let upstream = Upstream::start(move |request| match request.number {
+        0 => Script::new().send(whole(500, &json!({"message": "x"}))),
+        _ => Script::new().send(whole(200, &reply)),
+    })
+    .await;
+    let gateway = fetching_as("bedrock-converse", &upstream, &pictures).await;
+    let (first, second) = (pictures.url("/a.png"), pictures.url("/c"));
+    let mut body = showing(&[first.clone(), second, first], false);
+    body["fallbacks"] = json!(["up/n"]);
+    let answer = gateway.client().await.chat(&body).await;
+    assert_eq!((answer.status, answer.content().as_str()), (200, "a cat"), "{}", answer.text());
+    let image = |format: &str, bytes: &str| json!({"image": {"format": format, "source": {"bytes": bytes}}});
+    let png = image(
+        "png",
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z1APAASFAYCEqYwhAAAAAElFTkSuQmCC",
+    );
+    let jpeg = image("jpeg", "/9j/4CBhIHBob3RvZ3JhcGg=");
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        let parts = request.json()["messages"][0]["content"].clone();
+        assert_eq!(parts, json!([{"text": "what is it?"}, png, jpeg, png]));
+    }
+    let mut asked: Vec<String> =
+        pictures.heads().iter().filter_map(|head| head.split(' ').nth(1).map(str::to_owned)).collect();
+    asked.sort();
+    assert_eq!(asked, ["/a.png", "/b.png", "/c"]);
 }

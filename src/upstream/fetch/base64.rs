@@ -26,6 +26,12 @@ impl Encoder {
         self.text.capacity() - self.text.len() >= length(bytes + self.rest.len())
     }
 
+    /// Length that the text may have without being moved.
+    #[cfg(test)]
+    pub fn room(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// Appends bytes.
     pub fn push(&mut self, mut bytes: &[u8]) {
         while !self.rest.is_empty() && self.rest.len() < 3 {

@@ -21,42 +21,64 @@ const GROWN_BYTES: usize = 512 * 1024;
 /// # Errors
 /// Too large, not an image, broken off.
 pub async fn read(mut response: ClientResponse, budget: &Budget) -> Result<(String, String), Trouble> {
-    let declared: Option<usize> = header(&response, CONTENT_LENGTH).and_then(|text| text.parse().ok());
-    if declared.is_some_and(|length| length > IMAGE_BYTES_MAX) {
-        return Err(Trouble::TooLarge);
-    }
-    if !header(&response, CONTENT_TYPE).is_none_or(may_be_image) {
-        return Err(Trouble::NotAnImage);
-    }
-    let mut encoder = Encoder::default();
-    encoder.reserve(declared.unwrap_or(GROWN_BYTES));
-    let mut mark = Vec::with_capacity(MARK_BYTES);
-    let mut length = 0;
+    let declared = header(&response, CONTENT_LENGTH).and_then(|text| text.parse().ok());
+    let mut image = Image::new(declared, header(&response, CONTENT_TYPE))?;
     while let Some(piece) = response.next().await {
         let piece = piece.map_err(|_| Trouble::BrokenOff)?;
-        length += piece.len();
-        if length > IMAGE_BYTES_MAX {
+        budget.take(piece.len())?;
+        image.push(&piece)?;
+    }
+    image.finish()
+}
+
+/// An image as it arrives.
+struct Image {
+    declared: Option<usize>,
+    length: usize,
+    mark: Vec<u8>,
+    encoder: Encoder,
+}
+
+impl Image {
+    fn new(declared: Option<usize>, content_type: Option<&str>) -> Result<Self, Trouble> {
+        if declared.is_some_and(|length| length > IMAGE_BYTES_MAX) {
             return Err(Trouble::TooLarge);
         }
-        budget.take(piece.len())?;
-        if mark.len() < MARK_BYTES {
-            mark.extend(piece.iter().take(MARK_BYTES - mark.len()));
+        if !content_type.is_none_or(may_be_image) {
+            return Err(Trouble::NotAnImage);
+        }
+        let mut encoder = Encoder::default();
+        encoder.reserve(declared.unwrap_or(GROWN_BYTES));
+        Ok(Self { declared, length: 0, mark: Vec::with_capacity(MARK_BYTES), encoder })
+    }
+
+    fn push(&mut self, piece: &[u8]) -> Result<(), Trouble> {
+        self.length += piece.len();
+        if self.length > IMAGE_BYTES_MAX {
+            return Err(Trouble::TooLarge);
+        }
+        if self.mark.len() < MARK_BYTES {
+            self.mark.extend(piece.iter().take(MARK_BYTES - self.mark.len()));
             // Told as soon as can be: what is no image is not read to its end.
-            if mark.len() == MARK_BYTES && kind(&mark).is_none() {
+            if self.mark.len() == MARK_BYTES && kind(&self.mark).is_none() {
                 return Err(Trouble::NotAnImage);
             }
         }
-        if !encoder.has_room(piece.len()) {
-            encoder.reserve(IMAGE_BYTES_MAX);
+        if !self.encoder.has_room(piece.len()) {
+            self.encoder.reserve(IMAGE_BYTES_MAX);
         }
-        encoder.push(&piece);
+        self.encoder.push(piece);
+        Ok(())
     }
-    // A body that was cut short looks like a clean end: its length must be proven.
-    if declared.is_some_and(|declared| length < declared) {
-        return Err(Trouble::BrokenOff);
+
+    fn finish(self) -> Result<(String, String), Trouble> {
+        // A body that was cut short looks like a clean end: its length must be proven.
+        if self.declared.is_some_and(|declared| self.length < declared) {
+            return Err(Trouble::BrokenOff);
+        }
+        let kind = kind(&self.mark).ok_or(Trouble::NotAnImage)?;
+        Ok((kind.to_owned(), self.encoder.finish()))
     }
-    let kind = kind(&mark).ok_or(Trouble::NotAnImage)?;
-    Ok((kind.to_owned(), encoder.finish()))
 }
 
 fn header(response: &ClientResponse, name: HeaderName) -> Option<&str> {
@@ -103,6 +125,46 @@ mod tests {
         ] {
             assert_eq!(kind(mark), expected, "{mark:?}");
         }
+    }
+
+    /// What becomes of pieces of this size that begin like a picture, `length` bytes in all.
+    fn taken(declared: Option<usize>, length: usize, piece: usize) -> Result<usize, Trouble> {
+        let mut bytes = b"GIF89a".to_vec();
+        bytes.resize(length, 0);
+        let mut image = Image::new(declared, None)?;
+        bytes.chunks(piece).try_for_each(|piece| image.push(piece))?;
+        image.finish().map(|(_, data)| data.len())
+    }
+
+    #[test]
+    fn an_image_of_the_largest_size_is_taken_whole_declared_or_not_and_nothing_larger() {
+        const MAX: usize = IMAGE_BYTES_MAX;
+        for (declared, length, piece, expected) in [
+            (Some(MAX), MAX, 16 * 1024, Ok(MAX.div_ceil(3) * 4)),
+            (None, MAX, 16 * 1024, Ok(MAX.div_ceil(3) * 4)),
+            (Some(MAX + 1), 0, 1, Err(Trouble::TooLarge)),
+            (None, MAX + 1, MAX, Err(Trouble::TooLarge)),
+            // Whatever was declared.
+            (Some(20), MAX + 1, MAX, Err(Trouble::TooLarge)),
+            (Some(100), 99, 7, Err(Trouble::BrokenOff)),
+            (Some(100), 100, 7, Ok(136)),
+            (None, 20, 1, Ok(28)),
+        ] {
+            assert_eq!(taken(declared, length, piece), expected, "{declared:?} {length}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_an_image_is_moved_once_at_most_as_it_grows() {
+        let mut image = Image::new(None, None).unwrap();
+        let mut rooms = vec![image.encoder.room()];
+        image.push(b"GIF89a").unwrap();
+        for _ in 0..80 {
+            image.push(&[0; 16 * 1024]).unwrap();
+            rooms.push(image.encoder.room());
+        }
+        rooms.dedup();
+        assert_eq!(rooms.len(), 2, "{rooms:?}");
     }
 
     #[test]
