@@ -103,8 +103,7 @@ impl Gateway {
             router: Arc::new(router(settings, catalog)),
             providers: settings.providers.values().cloned().collect(),
             tls: tls_config().map_err(|error| StartError(format!("TLS: {error}")))?,
-            keyring: Keyring::new(settings.providers.values())
-                .map_err(|error| StartError(error.to_string()))?,
+            keyring: keyring(settings)?,
             keys: Arc::clone(&keys),
             billing: billing.clone().recipient(),
             gauges: gauges.clone(),
@@ -233,6 +232,11 @@ fn router(settings: &Settings, catalog: Arc<Catalog>) -> Router {
         settings.credential_hints.clone(),
         settings.catalog.strict,
     )
+}
+
+/// The credentials of the accounts that have more than a key.
+fn keyring(settings: &Settings) -> Result<Keyring, StartError> {
+    Keyring::new(settings.providers.values()).map_err(|error| StartError(error.to_string()))
 }
 
 /// Every provider row must make a client, before any listener opens.
