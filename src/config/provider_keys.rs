@@ -7,7 +7,7 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 52] = [
+pub(super) const PROVIDER_KEYS: [Key; 57] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
@@ -51,6 +51,11 @@ pub(super) const PROVIDER_KEYS: [Key; 52] = [
     key("providers.*.quirks.both_sampling_models", Kind::Names, None, "Models (globs) of the `anthropic` format that take `temperature` and `top_p` at once; the others take one of them."),
     key("providers.*.quirks.adaptive_thinking_models", Kind::Names, None, "Models (globs) unknown to the catalogue whose thinking is steered by an effort, not a budget."),
     key("providers.*.quirks.native_schema_models", Kind::Names, None, "Models (globs) unknown to the catalogue that take a JSON schema as the form of the answer."),
+    key("providers.*.quirks.thinking_level_models", Kind::Names, None, "Models (globs) whose thinking is steered by a level and not by a budget of tokens (wire `gemini`)."),
+    key("providers.*.quirks.always_thinking_models", Kind::Names, None, "Models (globs) that cannot be told not to think: they get the least that they take (wire `gemini`)."),
+    key("providers.*.quirks.combining_models", Kind::Names, None, "Models (globs) that take together what others take one by one: functions, the vendor's own tools, a form of the answer, images inside a function's result (wire `gemini`)."),
+    key("providers.*.quirks.show_server_tools", Kind::Bool, Some("false"), "The vendor's own tools beside functions must be told to show their parts (wire `gemini`)."),
+    key("providers.*.quirks.openapi_schema_models", Kind::Names, None, "Models (globs) that take schemas only in OpenAPI's dialect: what it does not have is rewritten (wire `gemini`)."),
     key("providers.*.quirks.think_tags_models", Kind::Names, None, "Models (globs) that put reasoning into the text between `<think>` and `</think>`."),
     key("providers.*.quirks.budget_thinking_models", Kind::Names, None, "Models (globs) that the `bedrock-converse` format tells `thinking: {type: enabled}` and a budget. Of these lists and the one of adaptive thinking the first that matches counts; the catalogue knows better."),
     key("providers.*.quirks.max_effort_models", Kind::Names, None, "Models (globs) that are told `reasoningConfig: {maxReasoningEffort}`."),

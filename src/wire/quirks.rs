@@ -107,6 +107,17 @@ pub struct Quirks {
     pub adaptive_thinking_models: Vec<String>,
     /// Models that the catalogue does not know, which take a JSON schema as the form of the answer.
     pub native_schema_models: Vec<String>,
+    /// Models whose thinking is steered by a level and not by a budget of tokens.
+    pub thinking_level_models: Vec<String>,
+    /// Models that cannot be told not to think: they get the least that they take.
+    pub always_thinking_models: Vec<String>,
+    /// Models that take together what others take one by one: functions, the vendor's own tools, a form of the
+    /// answer, images inside a function's result.
+    pub combining_models: Vec<String>,
+    /// Vendor's tools beside functions must be told to show their parts.
+    pub show_server_tools: bool,
+    /// Models that take schemas only in OpenAPI's dialect: what it does not have is rewritten.
+    pub openapi_schema_models: Vec<String>,
     /// Models that put reasoning into the text between `<think>` and `</think>`.
     pub think_tags_models: Vec<String>,
     /// Models that are told a budget, in [`ThinkingStyle::Budget`].
@@ -166,6 +177,11 @@ impl Default for Quirks {
             both_sampling_models: Vec::new(),
             adaptive_thinking_models: Vec::new(),
             native_schema_models: Vec::new(),
+            thinking_level_models: Vec::new(),
+            always_thinking_models: Vec::new(),
+            combining_models: Vec::new(),
+            show_server_tools: false,
+            openapi_schema_models: Vec::new(),
             think_tags_models: Vec::new(),
             budget_thinking_models: Vec::new(),
             max_effort_models: Vec::new(),

@@ -8,7 +8,7 @@ mod case;
 mod compare;
 pub mod seen;
 
-pub use case::Case;
+pub use case::{Case, cut_anywhere};
 
 use serde_json::Value;
 

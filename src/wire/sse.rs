@@ -9,12 +9,15 @@ use std::borrow::Cow;
 /// Bytes of one event at most (image-producing models send megabytes in one event).
 pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes kept of JSON that stands in a stream outside of any event.
+const STRAY_BYTES_MAX: usize = 1024 * 1024;
+
 /// The event is larger than [`EVENT_BYTES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
 /// Reads events from bytes as they come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
     buffer: Vec<u8>,
     /// Start of the line being read.
@@ -27,9 +30,31 @@ pub struct Reader {
     skip_lf: bool,
     /// The first bytes have been checked for a byte order mark.
     started: bool,
+    /// JSON outside of any event: from the first line that begins like it on, `None` beyond the bound.
+    stray: Option<Vec<u8>>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            buffer: Vec::new(),
+            line: 0,
+            searched: 0,
+            data: Vec::new(),
+            skip_lf: false,
+            started: false,
+            stray: Some(Vec::new()),
+        }
+    }
 }
 
 impl Reader {
+    /// JSON that stood outside of any event, once the stream is over: some servers write an error so when it
+    /// comes after the first event, or answer with a document where a stream was asked for.
+    pub fn take_stray(&mut self) -> Option<Vec<u8>> {
+        self.stray.take().filter(|stray| !stray.is_empty())
+    }
+
     /// Takes more bytes.
     ///
     /// # Errors
@@ -134,12 +159,11 @@ impl Reader {
     /// Takes one line: only `data` counts.
     fn field(&mut self, line: usize, end: usize) {
         let Some(text) = self.buffer.get(line..end) else { return };
-        let Some(value) = text.strip_prefix(b"data") else { return };
-        let start = match value {
-            [] => end,
-            [b':', b' ', ..] => line + 6,
-            [b':', ..] => line + 5,
-            _ => return,
+        let start = match text.strip_prefix(b"data") {
+            Some([]) => end,
+            Some([b':', b' ', ..]) => line + 6,
+            Some([b':', ..]) => line + 5,
+            _ => return keep_stray(&mut self.stray, text),
         };
         self.data.push((start, end));
     }
@@ -155,6 +179,20 @@ impl Reader {
             ranges.iter().map(|(start, end)| self.buffer.get(*start..*end).unwrap_or_default()).collect();
         Cow::Owned(slices.join(&b'\n'))
     }
+}
+
+/// Keeps a line that is no field, from the first on that begins like JSON.
+fn keep_stray(stray: &mut Option<Vec<u8>>, line: &[u8]) {
+    let Some(kept) = stray else { return };
+    if kept.is_empty() && !matches!(line.first(), Some(b'{' | b'[')) {
+        return;
+    }
+    if kept.len() + line.len() >= STRAY_BYTES_MAX {
+        *stray = None;
+        return;
+    }
+    kept.extend_from_slice(line);
+    kept.push(b'\n');
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ const FORMATS: &[(&str, &str, &str)] = &[
     ("bedrock-converse", "", "signature"),
     ("cohere", "", "thinking"),
     ("responses", "/v1", "encrypted_content"),
+    ("gemini", "/v1beta", "thoughtSignature"),
 ];
 
 /// A gateway with one provider of each format.

@@ -187,6 +187,10 @@ replayed! {
     every_recorded_bedrock_case_is_answered_as_expected_event_by_event: family::BEDROCK, Chunking::Event;
     every_recorded_bedrock_case_is_answered_as_expected_byte_by_byte: family::BEDROCK, Chunking::Byte;
     every_recorded_bedrock_case_is_answered_as_expected_cut_anywhere: family::BEDROCK, Chunking::Random;
+    every_recorded_gemini_case_is_answered_as_expected_when_it_comes_whole: family::GEMINI, Chunking::Whole;
+    every_recorded_gemini_case_is_answered_as_expected_event_by_event: family::GEMINI, Chunking::Event;
+    every_recorded_gemini_case_is_answered_as_expected_byte_by_byte: family::GEMINI, Chunking::Byte;
+    every_recorded_gemini_case_is_answered_as_expected_cut_anywhere: family::GEMINI, Chunking::Random;
     every_recorded_cohere_case_is_answered_as_expected_when_it_comes_whole: family::COHERE, Chunking::Whole;
     every_recorded_cohere_case_is_answered_as_expected_event_by_event: family::COHERE, Chunking::Event;
     every_recorded_cohere_case_is_answered_as_expected_byte_by_byte: family::COHERE, Chunking::Byte;

@@ -40,6 +40,10 @@ pub struct Detail<'a> {
     /// Tool calls of the message that came before it; `None`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_calls: Option<u64>,
+    /// Characters of the message's text, directly before its place, that were one piece with it and that it signs;
+    /// `None`: it stands alone, or belongs to a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<u64>,
 }
 
 impl Detail<'_> {
@@ -69,6 +73,7 @@ impl Detail<'_> {
             index: self.index,
             after_text: self.after_text,
             after_calls: self.after_calls,
+            covers: self.covers,
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Message<'a> {
     pub reasoning: Option<Str<'a>>,
     /// For an assistant: its reasoning as it must travel back, in order.
     pub details: Vec<Detail<'a>>,
+    /// For an assistant: the images it made, in order.
+    pub images: Vec<Image<'a>>,
     /// A vendor's cache mark on the whole message, as written.
     pub cache_control: Option<&'a RawValue>,
 }
@@ -184,7 +186,16 @@ struct Written<'a> {
     #[serde(borrow)]
     reasoning_details: Option<Vec<Detail<'a>>>,
     #[serde(borrow)]
+    images: Option<Vec<WrittenImage<'a>>>,
+    #[serde(borrow)]
     cache_control: Option<&'a RawValue>,
+}
+
+/// An image of an earlier answer, as the answer had it.
+#[derive(Deserialize)]
+struct WrittenImage<'a> {
+    #[serde(borrow)]
+    image_url: Option<Image<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -345,6 +356,7 @@ fn message(at: usize, written: Written<'_>) -> Result<Message<'_>, Error> {
         refusal: written.refusal,
         reasoning: written.reasoning.or(written.reasoning_content),
         details: written.reasoning_details.unwrap_or_default(),
+        images: written.images.into_iter().flatten().filter_map(|image| image.image_url).collect(),
         cache_control: written.cache_control,
     })
 }

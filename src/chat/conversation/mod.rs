@@ -11,7 +11,7 @@ mod read;
 mod tools;
 
 pub use detail::Detail;
-pub use message::{Body, File, Image, Message, Part, Role, ToolCall};
+pub use message::{Body, File, Image, Message, Part, Role, ToolCall, data_url};
 pub use read::Str;
 pub use tools::{ResponseFormat, Tool, ToolChoice};
 

@@ -1,10 +1,22 @@
 //! Google's generateContent, as AI Studio and Vertex serve it.
+//!
+//! A stream is the same object again and again, each with what is new; it has no terminal event. An answer is
+//! complete when the connection ends after every candidate said why it finished, so endings go out last.
 
+mod candidates;
+mod detail;
+mod error;
+mod finish;
+mod grounding;
 mod reply;
 mod request;
+mod schema;
+mod shape;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod usage;
 
-use crate::wire::Fault;
 use crate::wire::format::Codec;
 
 /// What this format is made of.
@@ -13,15 +25,10 @@ pub const CODEC: Codec = Codec {
     write: request::write,
     events: stream::start,
     reply: reply::read,
-    error,
+    error: error::read,
     path: "/models/{model}:generateContent",
     stream_path: "/models/{model}:streamGenerateContent?alt=sse",
     stream_type: "text/event-stream",
     inline_images: true,
-    details: "google-gemini-v1",
+    details: detail::FORMAT,
 };
-
-/// Reads an error answer; never fails.
-fn error(status: u16, body: &[u8]) -> Fault {
-    crate::wire::openai::decode_error(status, body)
-}

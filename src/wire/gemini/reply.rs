@@ -1,10 +1,13 @@
 //! Decoding a whole reply.
 
+use super::candidates::Candidates;
 use crate::wire::DecodeError;
 use crate::wire::translate::Answer;
 
-/// Reads a reply.
+/// Reads a reply: one object, or the array that a stream is without server-sent events.
 pub fn read(body: &[u8], answer: &mut Answer) -> Result<(), DecodeError> {
-    let _ = (body, answer);
-    Err(DecodeError::invalid("this format is not read yet"))
+    let mut candidates = Candidates::default();
+    candidates.read(body, answer)?;
+    candidates.close(answer);
+    Ok(())
 }

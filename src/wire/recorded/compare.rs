@@ -37,13 +37,14 @@ fn judge(case: &Case, seen: &Seen, ended: &Result<(), DecodeError>, wrong: &mut 
             other => wrong.push(format!("an error inside the answer ended with {other:?}")),
         }
     } else if expected["complete"] == false {
-        if ended.is_ok() {
+        // A whole reply that does not say how it ended is an answer all the same.
+        if ended.is_ok() && case.streamed() {
             wrong.push("what broke off ended well".to_owned());
         }
         if seen.choices.iter().any(|choice| choice.finish.as_deref() == Some("stop")) {
             wrong.push("a made-up stop".to_owned());
         }
-    } else if expected["prompt_blocked"] == true {
+    } else if expected["prompt_blocked"] == true || expected["prompt_blocked"].is_string() {
         let filtered = |choice: &Choice| choice.finish.as_deref() == Some("content_filter");
         if ended.is_ok() && !seen.choices.iter().any(filtered) {
             wrong.push("a blocked prompt is neither an error nor filtered".to_owned());
@@ -149,6 +150,13 @@ fn compare_choice(expected: &Value, choice: &Choice, broken: bool, wrong: &mut V
         same("refusal", refusal, json!(choice.refusal));
     }
     for (at, image) in expected["images"].as_array().into_iter().flatten().enumerate() {
+        if image["invalid_base64"] == true {
+            // The recording is damaged: what is left to compare is that it was passed on.
+            let url = choice.images.get(at).and_then(|made| made["image_url"]["url"].as_str()).unwrap_or("");
+            let mime = image["mime"].as_str().unwrap_or("");
+            same("damaged image", &json!(true), json!(url.starts_with(&format!("data:{mime};base64,"))));
+            continue;
+        }
         let made = choice.images.get(at).and_then(seen::image);
         let (mime, bytes, digest) = made.unwrap_or_default();
         same("image", image, json!({"mime": mime, "bytes": bytes, "sha256": digest}));

@@ -66,6 +66,8 @@ pub(super) struct Choice {
     pub calls: Vec<Call>,
     pub details: Vec<Detail<'static>>,
     pub images: Vec<Value>,
+    /// Sound: an id and base64.
+    pub audio: Option<(String, String)>,
     pub annotations: Vec<Value>,
     pub logprobs: Option<Value>,
     pub ending: Option<Ending>,
@@ -316,6 +318,16 @@ impl Answer {
         match chunks {
             Some(chunks) => chunks.list(state, "images", &image),
             None => state.images.push(image),
+        }
+    }
+
+    /// A piece of sound, base64.
+    pub fn audio(&mut self, choice: u32, data: &str) {
+        let id = format!("audio_{}_{choice}", self.made_up);
+        let Some((state, chunks)) = self.open(choice) else { return };
+        match chunks {
+            Some(chunks) => chunks.audio(state, &id, data),
+            None => state.audio.get_or_insert_with(|| (id, String::new())).1.push_str(data),
         }
     }
 

@@ -85,6 +85,17 @@ impl Chunks {
         self.close_delta();
     }
 
+    /// A delta with a piece of sound.
+    pub fn audio(&mut self, choice: &mut Choice, id: &str, data: &str) {
+        self.delta(choice);
+        self.out.extend_from_slice(b"\"audio\":{\"id\":");
+        json::write_string(id, &mut self.out);
+        self.out.extend_from_slice(b",\"data\":");
+        json::write_string(data, &mut self.out);
+        self.out.push(b'}');
+        self.close_delta();
+    }
+
     /// A chunk with log probabilities alone: they are about the text before it.
     pub fn logprobs(&mut self, choice: &mut Choice, entries: &[Value]) {
         let Ok(written) = serde_json::to_vec(entries) else { return };

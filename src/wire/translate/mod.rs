@@ -214,6 +214,17 @@ impl Decoder {
                 other => other,
             };
         }
+        let stray = match self.framing.as_mut() {
+            Some(Framing::Sse(reader)) if !self.ended && result.is_ok() => reader.take_stray(),
+            _ => None,
+        };
+        if let Some(data) = stray {
+            // What a format cannot read of it is nothing of the stream's.
+            result = match self.take(Frame { event: "", data: &data }, envelope, latency_ms) {
+                Err(DecodeError::Invalid(_)) => Ok(()),
+                other => other,
+            };
+        }
         if result.is_ok() && !self.ended {
             match self.events.end_of_input(&mut self.answer) {
                 Ok(complete) => self.ended = complete,

@@ -49,8 +49,19 @@ struct MessageOut<'a> {
     tool_calls: Vec<CallOut<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     images: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio: Option<AudioOut<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     annotations: &'a [Value],
+}
+
+/// Sound as OpenAI has it. Nobody keeps it, so it is expired from the start; nobody wrote down what is said.
+#[derive(Serialize)]
+struct AudioOut<'a> {
+    id: &'a str,
+    data: &'a str,
+    expires_at: i64,
+    transcript: &'static str,
 }
 
 #[derive(Serialize)]
@@ -99,7 +110,7 @@ impl Answer {
             object: "chat.completion",
             created: envelope.created_s,
             model: &envelope.model,
-            choices: self.choices.iter().map(choice).collect(),
+            choices: self.choices.iter().map(|state| choice(state, envelope.created_s)).collect(),
             usage: &usage,
             service_tier: self.service_tier.as_deref(),
             extras: self.extras.iter().cloned().collect(),
@@ -117,12 +128,13 @@ fn raw(written: Vec<u8>) -> Box<RawValue> {
         .unwrap_or_else(|| RawValue::NULL.to_owned())
 }
 
-fn choice(state: &Choice) -> ChoiceOut<'_> {
+fn choice(state: &Choice, created_s: i64) -> ChoiceOut<'_> {
     let finish_reason = state.finish_reason();
     let native = state.ending.as_ref().map(|ending| ending.native.as_str());
     let given = |text: &'_ str| -> bool { !text.is_empty() };
     // Null where something else is the answer, as OpenAI has it; an empty text is a text.
-    let else_answered = !state.calls.is_empty() || given(&state.refusal) || !state.images.is_empty();
+    let else_answered =
+        !state.calls.is_empty() || given(&state.refusal) || !state.images.is_empty() || state.audio.is_some();
     ChoiceOut {
         index: state.index,
         message: MessageOut {
@@ -133,6 +145,12 @@ fn choice(state: &Choice) -> ChoiceOut<'_> {
             reasoning_details: &state.details,
             tool_calls: state.calls.iter().map(call).collect(),
             images: &state.images,
+            audio: state.audio.as_ref().map(|(id, data)| AudioOut {
+                id,
+                data,
+                expires_at: created_s,
+                transcript: "",
+            }),
             annotations: &state.annotations,
         },
         logprobs: state.logprobs.as_ref(),

@@ -37,6 +37,7 @@ pub const ANTHROPIC: Family = Family {
 };
 pub const BEDROCK: Family =
     Family { name: "bedrock-converse", cases: 56, wire: "bedrock-converse", keys: &[] };
+pub const GEMINI: Family = Family { name: "gemini", cases: 109, wire: "gemini", keys: &[] };
 pub const COHERE: Family = Family { name: "cohere", cases: 32, wire: "cohere", keys: &[] };
 
 pub const RESPONSES: Family = Family { name: "responses", cases: 69, wire: "responses", keys: &[] };
