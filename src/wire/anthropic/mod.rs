@@ -1,6 +1,8 @@
 //! Anthropic's Messages API, as Anthropic, Google Cloud, Azure and Bedrock's invoke endpoint serve it.
 
 mod block;
+mod blocks;
+mod citation;
 mod content;
 mod controls;
 mod reply;
@@ -54,4 +56,9 @@ fn fault_of(status: u16, value: &serde_json::Value) -> Fault {
         fault.status = status_of(kind.unwrap_or_default());
     }
     fault
+}
+
+/// Why an answer was refused, in the vendor's words, if it says so.
+fn refusal(ended: &serde_json::Value) -> &str {
+    ended.pointer("/stop_details/explanation").and_then(|words| words.as_str()).unwrap_or_default()
 }

@@ -1,5 +1,8 @@
 //! The format by table: what each field, message and rule becomes, and what comes back of blocks and events.
 
+mod blocks;
+mod recorded;
+
 use serde_json::{Value, json};
 
 use crate::chat::{Facts, Trait, Traits};
@@ -383,5 +386,3 @@ fn failures_inside_a_200_have_the_status_that_they_stand_for() {
     }
     assert_eq!(streamed(&[start]).1, Err(DecodeError::Truncated));
 }
-
-mod recorded;
