@@ -7,7 +7,7 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 50] = [
+pub(super) const PROVIDER_KEYS: [Key; 51] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
@@ -48,6 +48,7 @@ pub(super) const PROVIDER_KEYS: [Key; 50] = [
     key("providers.*.quirks.stream_field", Kind::Bool, Some("true"), "`stream` is said in the body of the `anthropic` format; if not, the path alone says it."),
     key("providers.*.quirks.both_sampling_models", Kind::Names, None, "Models (globs) of the `anthropic` format that take `temperature` and `top_p` at once; the others take one of them."),
     key("providers.*.quirks.adaptive_thinking_models", Kind::Names, None, "Models (globs) unknown to the catalogue whose thinking is steered by an effort, not a budget."),
+    key("providers.*.quirks.always_thinking_models", Kind::Names, None, "Models (globs) that cannot be kept from thinking."),
     key("providers.*.quirks.native_schema_models", Kind::Names, None, "Models (globs) unknown to the catalogue that take a JSON schema as the form of the answer."),
     key("providers.*.quirks.think_tags_models", Kind::Names, None, "Models (globs) that put reasoning into the text between `<think>` and `</think>`."),
     key("providers.*.quirks.budget_thinking_models", Kind::Names, None, "Models (globs) that the `bedrock-converse` format tells `thinking: {type: enabled}` and a budget. Of these lists and the one of adaptive thinking the first that matches counts; the catalogue knows better."),

@@ -105,6 +105,8 @@ pub struct Quirks {
     pub both_sampling_models: Vec<String>,
     /// Models that the catalogue does not know, whose thinking is steered by an effort and not by a budget.
     pub adaptive_thinking_models: Vec<String>,
+    /// Models that cannot be kept from thinking.
+    pub always_thinking_models: Vec<String>,
     /// Models that the catalogue does not know, which take a JSON schema as the form of the answer.
     pub native_schema_models: Vec<String>,
     /// Models that put reasoning into the text between `<think>` and `</think>`.
@@ -165,6 +167,7 @@ impl Default for Quirks {
             stream_field: true,
             both_sampling_models: Vec::new(),
             adaptive_thinking_models: Vec::new(),
+            always_thinking_models: Vec::new(),
             native_schema_models: Vec::new(),
             think_tags_models: Vec::new(),
             budget_thinking_models: Vec::new(),

@@ -1,15 +1,21 @@
 //! Anthropic's Messages API, as Anthropic, Google Cloud, Azure and Bedrock's invoke endpoint serve it.
 
+mod assistant;
 mod block;
 mod blocks;
 mod citation;
 mod content;
 mod controls;
+mod form;
+mod ids;
 mod reply;
 mod request;
+mod schema;
+mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod usage;
 
 use crate::wire::Fault;
