@@ -141,6 +141,9 @@ pub fn encode(
     }
     let mut notes = Notes::default();
     sort_out(&conversation, order, table, &mut notes)?;
+    for name in &order.quirks.drop_params {
+        conversation.leave_out(name);
+    }
     let job = Job {
         conversation: &conversation,
         model: order.model,

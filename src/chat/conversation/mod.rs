@@ -17,8 +17,8 @@ pub use tools::{ResponseFormat, Tool, ToolChoice};
 
 use serde_json::value::RawValue;
 
-use super::ChatRequest;
 use super::fields;
+use super::{ChatRequest, Effort};
 use crate::error::Error;
 
 /// A checked request, read as values.
@@ -38,6 +38,7 @@ pub struct Conversation<'a> {
     pub stop: Vec<Str<'a>>,
     request: &'a ChatRequest,
     text: &'a str,
+    left_out: Vec<&'a str>,
 }
 
 impl<'a> Conversation<'a> {
@@ -58,7 +59,27 @@ impl<'a> Conversation<'a> {
             stop: given("stop").map_or(Ok(Vec::new()), |stop| one_or_many("stop", stop))?,
             request,
             text,
+            left_out: Vec::new(),
         })
+    }
+
+    /// Reads on as if a top-level field had not been given. The summary made at the door still knows it, but for what
+    /// [`Self::effort`] says.
+    pub fn leave_out(&mut self, name: &'a str) {
+        match name {
+            "tools" => self.tools.clear(),
+            "tool_choice" => self.tool_choice = ToolChoice::Unset,
+            "parallel_tool_calls" => self.parallel_tool_calls = None,
+            "response_format" => self.response_format = ResponseFormat::Text,
+            "stop" => self.stop.clear(),
+            _ => {}
+        }
+        self.left_out.push(name);
+    }
+
+    /// How hard the model should think; `None`: not said.
+    pub fn effort(&self) -> Option<Effort> {
+        self.request.effort.filter(|_| !self.left_out.contains(&"reasoning_effort"))
     }
 
     /// The summary made at the door.
@@ -68,17 +89,21 @@ impl<'a> Conversation<'a> {
 
     /// A top-level field as the client wrote it; `None` when it is null or not there.
     pub fn field(&self, name: &str) -> Option<&'a RawValue> {
-        serde_json::from_str(self.request.field(self.text, name)?).ok()
+        serde_json::from_str(self.written(name)?).ok()
+    }
+
+    fn written(&self, name: &str) -> Option<&'a str> {
+        self.request.field(self.text, name).filter(|_| !self.left_out.contains(&name))
     }
 
     /// A top-level string field.
     pub fn string(&self, name: &str) -> Option<Str<'a>> {
-        serde_json::from_str(self.request.field(self.text, name)?).ok()
+        serde_json::from_str(self.written(name)?).ok()
     }
 
     /// A top-level number, exactly as written.
     pub fn number(&self, name: &str) -> Option<serde_json::Number> {
-        serde_json::from_str(self.request.field(self.text, name)?).ok()
+        serde_json::from_str(self.written(name)?).ok()
     }
 
     /// Names of all fields that were given and are not null, in order.

@@ -31,7 +31,7 @@ pub enum Block<'a> {
     },
     /// A call.
     ToolUse {
-        id: &'a str,
+        id: Cow<'a, str>,
         name: &'a str,
         input: &'a RawValue,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +39,7 @@ pub enum Block<'a> {
     },
     /// Its result.
     ToolResult {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         content: Result<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<&'a RawValue>,
@@ -67,12 +67,38 @@ pub enum Result<'a> {
 pub enum Source<'a> {
     Base64 { media_type: &'a str, data: &'a str },
     Url { url: &'a str },
-    Text { media_type: &'static str, data: String },
+    Text { media_type: &'static str, data: Cow<'a, str> },
     File { file_id: &'a str },
 }
 
 impl<'a> Block<'a> {
-    /// Where its cache mark is; `None` for blocks that take none.
+    /// A text of the gateway's own.
+    pub fn plain(text: impl Into<Cow<'a, str>>) -> Self {
+        Self::Text { text: text.into(), cache_control: None }
+    }
+
+    /// A text of white space alone, which the API refuses.
+    pub fn is_blank(&self) -> bool {
+        matches!(self, Self::Text { text, .. } if text.trim().is_empty())
+    }
+
+    /// Part of the model's reasoning.
+    pub fn is_thought(&self) -> bool {
+        matches!(self, Self::Thinking { .. } | Self::RedactedThinking { .. })
+    }
+
+    /// Where its cache marks are: those of what it holds, then its own.
+    pub fn marks<'m>(&'m mut self, all: &mut Vec<&'m mut Option<&'a RawValue>>) {
+        match self {
+            Self::ToolResult { content: Result::Blocks(blocks), cache_control, .. } => {
+                all.extend(blocks.iter_mut().filter_map(Self::mark));
+                all.push(cache_control);
+            }
+            other => all.extend(other.mark()),
+        }
+    }
+
+    /// Where its own cache mark is; `None` for blocks that take none.
     pub fn mark(&mut self) -> Option<&mut Option<&'a RawValue>> {
         match self {
             Self::Text { cache_control, .. }
@@ -88,12 +114,17 @@ impl<'a> Block<'a> {
 /// Marks kept at most, over tools, system and messages.
 const MARKS_MAX: usize = 4;
 
-/// Takes the earliest marks off where there are too many; true when it did.
-pub fn limit_marks(marks: Vec<&mut Option<&RawValue>>) -> bool {
+/// Takes the earliest marks off where there are too many; true when it did. `fixed`: how many there are besides these.
+pub fn limit_marks(marks: Vec<&mut Option<&RawValue>>, fixed: usize) -> bool {
     let mut set: Vec<&mut Option<&RawValue>> = marks.into_iter().filter(|mark| mark.is_some()).collect();
-    let surplus = set.len().saturating_sub(MARKS_MAX);
+    let surplus = (set.len() + fixed).saturating_sub(MARKS_MAX);
     for mark in set.iter_mut().take(surplus) {
         **mark = None;
     }
     surplus > 0
+}
+
+/// True when something that is sent in the client's own words is marked.
+pub fn is_marked(raw: &RawValue) -> bool {
+    raw.get().contains("\"cache_control\"")
 }

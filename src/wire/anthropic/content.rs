@@ -4,11 +4,15 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::CODEC;
-use super::block::{Block, Result as ToolContent, Source};
-use crate::chat::conversation::{Body, Detail, File, Image, Message, Part, Role};
+use super::block::{Block, Result as ToolContent};
+use super::ids::Ids;
+use super::{assistant, source};
+use crate::chat::conversation::{Body, Message, Part, Role};
 use crate::error::Error;
 use crate::wire::encode::{Job, Notes, unsupported};
+
+/// What the user says where the conversation begins with the model: the API wants the user to begin.
+const OPENING: &str = ".";
 
 /// One turn.
 #[derive(Debug, Serialize)]
@@ -30,6 +34,7 @@ impl<'a> Turns<'a> {
     /// Reads a conversation.
     pub fn of(job: &Job<'a>, notes: &mut Notes) -> Result<Self, Error> {
         let mut turns = Self::default();
+        let mut ids = Ids::default();
         for (at, message) in job.conversation.messages.iter().enumerate() {
             if message.name.is_some() && matches!(message.role, Role::User | Role::Assistant) {
                 notes.drop_param("name");
@@ -44,15 +49,16 @@ impl<'a> Turns<'a> {
                     turns.push("user", blocks);
                 }
                 Role::Tool | Role::Function => {
-                    let block = turns.result(job, at, message, notes)?;
+                    let block = turns.result(job, at, message, &ids, notes)?;
                     turns.push_result(block);
                 }
                 Role::Assistant => {
-                    let blocks = assistant(message, at)?;
+                    let blocks = assistant::blocks(message, at, &mut ids)?;
                     turns.push("assistant", blocks);
                 }
             }
         }
+        turns.tidy();
         Ok(turns)
     }
 
@@ -77,7 +83,37 @@ impl<'a> Turns<'a> {
         }
     }
 
-    /// The parts of a message as blocks. An empty text says nothing, and the API takes none.
+    /// What the API refuses although it says nothing: blank texts beside others, white space at the end of an answer
+    /// that is to be continued, a conversation in which the user does not begin.
+    fn tidy(&mut self) {
+        self.system.retain(|block| !block.is_blank());
+        for turn in &mut self.turns {
+            // A turn that is blank altogether stays: the API says best what is wrong with it.
+            if turn.content.iter().any(|block| !block.is_blank()) {
+                turn.content.retain(|block| !block.is_blank());
+            }
+        }
+        if let Some(Turn { role: "assistant", content }) = self.turns.last_mut()
+            && let Some(Block::Text { text, .. }) = content.last_mut()
+        {
+            *text = match std::mem::take(text) {
+                Cow::Borrowed(text) => Cow::Borrowed(text.trim_end()),
+                Cow::Owned(text) => Cow::Owned(text.trim_end().to_owned()),
+            };
+        }
+        let opening = match self.turns.first() {
+            Some(Turn { role: "user", .. }) => return,
+            Some(_) => Block::plain(OPENING),
+            // Instructions alone: the last of them is what is asked.
+            None => match self.system.pop() {
+                Some(block) => block,
+                None => return,
+            },
+        };
+        self.turns.insert(0, Turn { role: "user", content: vec![opening] });
+    }
+
+    /// The parts of a message as blocks.
     fn parts(
         &mut self,
         job: &Job<'a>,
@@ -87,12 +123,10 @@ impl<'a> Turns<'a> {
     ) -> Result<Vec<Block<'a>>, Error> {
         let mut blocks = Vec::with_capacity(message.parts.len());
         for (inner, part) in message.parts.iter().enumerate() {
-            let empty = matches!(&part.body, Body::Text(text) if text.is_empty());
-            if !(empty && message.parts.len() > 1) {
-                blocks.push(self.part(job, part, &format_args!("messages[{at}].content[{inner}]"), notes)?);
-            }
+            blocks.push(self.part(job, part, &format_args!("messages[{at}].content[{inner}]"), notes)?);
         }
-        if let (Some(mark), Some(last)) = (message.cache_control, blocks.last_mut().and_then(Block::mark)) {
+        let said = blocks.iter_mut().rev().find(|block| !block.is_blank());
+        if let (Some(mark), Some(last)) = (message.cache_control, said.and_then(Block::mark)) {
             last.get_or_insert(mark);
         }
         Ok(blocks)
@@ -112,14 +146,17 @@ impl<'a> Turns<'a> {
                 Ok(Block::Text { text: Cow::Borrowed(text.as_ref()), cache_control })
             }
             (Body::Image(image), _) => {
-                Ok(Block::Image { source: image_source(image, path, notes)?, cache_control })
+                Ok(Block::Image { source: source::image(image, job.media, path, notes)?, cache_control })
             }
             (Body::File(file), _) => {
                 self.file_ids |= file.file_id.is_some() && file.file_data.is_none();
-                let Some(source) = document(file) else {
-                    return other("file", "send a PDF or a text as base64, or the id of an uploaded file");
-                };
-                Ok(Block::Document { source, title: file.filename.as_deref(), cache_control })
+                match source::file(file) {
+                    Some(source::File::Document(source)) => {
+                        Ok(Block::Document { source, title: file.filename.as_deref(), cache_control })
+                    }
+                    Some(source::File::Image(source)) => Ok(Block::Image { source, cache_control }),
+                    None => other("file", "send a PDF or a text as base64, or the id of an uploaded file"),
+                }
             }
             (Body::Audio { .. }, _) => other("input_audio", "the model takes no sound"),
             // The vendor's own words.
@@ -137,6 +174,7 @@ impl<'a> Turns<'a> {
         job: &Job<'a>,
         at: usize,
         message: &'a Message<'a>,
+        ids: &Ids<'a>,
         notes: &mut Notes,
     ) -> Result<Block<'a>, Error> {
         let plain = match message.parts.as_slice() {
@@ -146,108 +184,16 @@ impl<'a> Turns<'a> {
         };
         let content = match plain {
             Some(text) => ToolContent::Text(Cow::Borrowed(text)),
-            None => ToolContent::Blocks(self.parts(job, at, message, notes)?),
-        };
-        let tool_use_id = message.tool_call_id.as_deref().unwrap_or_default();
-        Ok(Block::ToolResult { tool_use_id, content, cache_control: message.cache_control })
-    }
-}
-
-fn image_source<'a>(
-    image: &'a Image<'a>,
-    path: &std::fmt::Arguments<'_>,
-    notes: &mut Notes,
-) -> Result<Source<'a>, Error> {
-    if image.detail.as_deref().is_some_and(|detail| detail != "auto") {
-        notes.drop_param("image_url.detail");
-    }
-    match image.data_url() {
-        Some((media_type, data)) => Ok(Source::Base64 { media_type, data }),
-        None if image.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) => {
-            let param = format!("{path}.image_url");
-            Err(Error::invalid(format!("`{param}.url` must be a data URL in base64."), param))
-        }
-        None => Ok(Source::Url { url: &image.url }),
-    }
-}
-
-/// A document that the API takes.
-fn document<'a>(file: &'a File<'a>) -> Option<Source<'a>> {
-    match (file.inline(), file.file_id.as_deref()) {
-        (Some((media_type @ "application/pdf", data)), _) => Some(Source::Base64 { media_type, data }),
-        (Some((media_type, data)), _) if media_type.starts_with("text/") => {
-            let text = String::from_utf8(crate::wire::base64::decode(data)?).ok()?;
-            Some(Source::Text { media_type: "text/plain", data: text })
-        }
-        (Some(_), _) => None,
-        (None, Some(file_id)) => Some(Source::File { file_id }),
-        (None, None) => None,
-    }
-}
-
-/// An assistant's message: its text and calls, and what it minted put back between them.
-fn assistant<'a>(message: &'a Message<'a>, at: usize) -> Result<Vec<Block<'a>>, Error> {
-    let mut details = message.details.iter().filter(|detail| detail.is_of(CODEC.details)).peekable();
-    let mut blocks = Vec::new();
-    let mut chars = 0;
-    let texts = message.parts.iter().filter_map(|part| match &part.body {
-        Body::Text(text) | Body::Refusal(text) => Some((text.as_ref(), part.cache_control)),
-        _ => None,
-    });
-    let refusal = message.refusal.as_ref().map(|text| (text.as_ref(), None));
-    for (text, cache_control) in texts.chain(refusal).filter(|(text, _)| !text.is_empty()) {
-        let mut rest = text;
-        while !rest.is_empty() {
-            while let Some(detail) = details.next_if(|detail| place(detail) <= (chars, 0)) {
-                blocks.extend(thought(detail));
+            None => {
+                let mut blocks = self.parts(job, at, message, notes)?;
+                blocks.retain(|block| !block.is_blank());
+                ToolContent::Blocks(blocks)
             }
-            let next = details.peek().filter(|detail| detail.after_calls.is_none());
-            let until = next.map_or(u64::MAX, |detail| place(detail).0) - chars;
-            let (said, more) = split_chars(rest, until);
-            chars += said.chars().count() as u64;
-            blocks.push(Block::Text { text: Cow::Borrowed(said), cache_control });
-            rest = more;
-        }
-    }
-    for (made, call) in message.tool_calls.iter().enumerate() {
-        while let Some(detail) = details.next_if(|detail| detail.after_calls.unwrap_or(0) <= made as u64) {
-            blocks.extend(thought(detail));
-        }
-        let input = call.object().ok_or_else(|| {
-            let param = format!("messages[{at}].tool_calls[{made}].function.arguments");
-            Error::invalid(format!("`{param}` must be a JSON object in a string."), param)
-        })?;
-        let cache_control = call.cache_control;
-        blocks.push(Block::ToolUse { id: &call.id, name: &call.name, input, cache_control });
-    }
-    for detail in details {
-        blocks.extend(thought(detail));
-    }
-    if let (Some(mark), Some(last)) = (message.cache_control, blocks.last_mut().and_then(Block::mark)) {
-        last.get_or_insert(mark);
-    }
-    Ok(blocks)
-}
-
-/// Where a block stood: characters of text and calls before it.
-fn place(detail: &Detail<'_>) -> (u64, u64) {
-    (detail.after_text.unwrap_or(0), detail.after_calls.unwrap_or(0))
-}
-
-/// The first so many characters, and the rest.
-fn split_chars(text: &str, count: u64) -> (&str, &str) {
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let at = text.char_indices().nth(count).map_or(text.len(), |(at, _)| at);
-    text.split_at(at)
-}
-
-fn thought<'a>(detail: &'a Detail<'a>) -> Option<Block<'a>> {
-    match (&detail.signature, &detail.data) {
-        (Some(signature), _) => Some(Block::Thinking {
-            thinking: Cow::Borrowed(detail.text.as_deref().unwrap_or_default()),
-            signature: Cow::Borrowed(signature.as_ref()),
-        }),
-        (None, Some(data)) => Some(Block::RedactedThinking { data: Cow::Borrowed(data.as_ref()) }),
-        (None, None) => None,
+        };
+        let tool_use_id = ids.result(message.tool_call_id.as_deref().unwrap_or_default());
+        // A mark on the message has gone to the last of its blocks, where it has any.
+        let marked = matches!(content, ToolContent::Text(_));
+        let cache_control = message.cache_control.filter(|_| marked);
+        Ok(Block::ToolResult { tool_use_id, content, cache_control })
     }
 }

@@ -1,12 +1,11 @@
 //! Thinking, limits and sampling: what they are called here, and which of them exclude each other.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::block::Block;
 use super::content::Turn;
-use crate::chat::conversation::ResponseFormat;
 use crate::chat::{Effort, Trait};
 use crate::wire::encode::{Job, Notes};
 use crate::wire::quirks::any_glob;
@@ -15,6 +14,8 @@ use crate::wire::quirks::any_glob;
 const MAX_TOKENS_DEFAULT: u64 = 4096;
 /// Least budget the API takes.
 const BUDGET_MIN: u64 = 1024;
+/// Least `top_p` that a model takes while it thinks.
+const TOP_P_THINKING_MIN: f64 = 0.95;
 
 /// `thinking`.
 #[derive(Clone, Debug, Serialize)]
@@ -24,24 +25,14 @@ pub enum Thinking<'a> {
     Raw(&'a RawValue),
     /// So many tokens.
     Enabled { r#type: &'static str, budget_tokens: u64 },
-    /// Without a budget.
-    Plain { r#type: &'static str },
-}
-
-/// `output_config`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct OutputConfig<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub effort: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub format: Option<Format<'a>>,
-}
-
-/// A schema as the form of the answer.
-#[derive(Clone, Debug, Serialize)]
-pub struct Format<'a> {
-    pub r#type: &'static str,
-    pub schema: &'a RawValue,
+    /// As the model sees fit.
+    Adaptive {
+        r#type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        display: Option<&'static str>,
+    },
+    /// Not at all.
+    Disabled { r#type: &'static str },
 }
 
 /// What was settled.
@@ -59,11 +50,26 @@ impl Controls<'_> {
     /// True when the model may think before it answers.
     pub fn thinks(&self) -> bool {
         match &self.thinking {
-            None => false,
-            Some(Thinking::Raw(raw)) => !raw.get().contains("\"disabled\""),
-            Some(Thinking::Enabled { .. }) => true,
-            Some(Thinking::Plain { r#type }) => *r#type != "disabled",
+            None | Some(Thinking::Disabled { .. }) => false,
+            Some(Thinking::Raw(raw)) => Given::of(raw).kind != "disabled",
+            Some(Thinking::Enabled { .. } | Thinking::Adaptive { .. }) => true,
         }
+    }
+}
+
+/// `thinking` as a client gave it.
+#[derive(Default, Deserialize)]
+struct Given {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    budget_tokens: u64,
+}
+
+impl Given {
+    /// What cannot be read is for the API to refuse.
+    fn of(raw: &RawValue) -> Self {
+        serde_json::from_str(raw.get()).unwrap_or_default()
     }
 }
 
@@ -87,23 +93,59 @@ pub fn settle<'a>(job: &Job<'a>, turns: &[Turn<'a>], notes: &mut Notes) -> Contr
     let asked = job.conversation.request().max_output;
     let max_tokens = asked.or(job.facts.max_output).unwrap_or(MAX_TOKENS_DEFAULT);
     let mut controls = Controls { max_tokens, ..Controls::default() };
-    think(job, turns, &mut controls, notes);
+    match job.conversation.field("thinking") {
+        Some(raw) => think_as_given(job, raw, turns, &mut controls, notes),
+        None => think(job, turns, &mut controls, notes),
+    }
     sample(job, &mut controls, notes);
     controls
 }
 
-fn think<'a>(job: &Job<'a>, turns: &[Turn<'a>], controls: &mut Controls<'a>, notes: &mut Notes) {
-    if let Some(raw) = job.conversation.field("thinking") {
-        controls.thinking = Some(Thinking::Raw(raw));
-        return;
+/// The client speaks the vendor's words: they go as they are, and the limit is kept above the budget all the same.
+fn think_as_given<'a>(
+    job: &Job<'a>,
+    raw: &'a RawValue,
+    turns: &[Turn<'a>],
+    controls: &mut Controls<'a>,
+    notes: &mut Notes,
+) {
+    let given = Given::of(raw);
+    if let Some(effort) = job.conversation.effort() {
+        match given.kind.as_str() {
+            "adaptive" if effort != Effort::None => controls.effort = Some(word(job, effort)),
+            _ => notes.drop_param("reasoning_effort"),
+        }
     }
-    let Some(effort) = job.conversation.request().effort else { return };
+    if given.kind == "enabled" {
+        if lost_its_reasoning(turns) {
+            notes.drop_param("thinking");
+            return;
+        }
+        if controls.max_tokens <= given.budget_tokens {
+            let raised = controls.max_tokens.saturating_add(given.budget_tokens);
+            controls.max_tokens = job.facts.max_output.map_or(raised, |most| raised.min(most));
+        }
+    }
+    controls.thinking = Some(Thinking::Raw(raw));
+}
+
+fn think<'a>(job: &Job<'a>, turns: &[Turn<'a>], controls: &mut Controls<'a>, notes: &mut Notes) {
+    let Some(effort) = job.conversation.effort() else { return };
     if effort == Effort::None {
-        controls.thinking = Some(Thinking::Plain { r#type: "disabled" });
+        if any_glob(&job.quirks.always_thinking_models, job.model) {
+            notes.drop_param("reasoning_effort");
+        } else if is_adaptive(job) {
+            controls.thinking = Some(Thinking::Disabled { r#type: "disabled" });
+        }
+        // Others think only when they are told to.
         return;
     }
     if is_adaptive(job) {
-        controls.thinking = Some(Thinking::Plain { r#type: "adaptive" });
+        // Newer models keep what they think to themselves unless asked; the older ones, which take a budget as well,
+        // say it anyway.
+        let says = job.facts.traits.has(Trait::BudgetThinking);
+        let display = (!says).then_some("summarized");
+        controls.thinking = Some(Thinking::Adaptive { r#type: "adaptive", display });
         controls.effort = Some(word(job, effort));
         return;
     }
@@ -149,56 +191,53 @@ fn budget(effort: Effort, max_tokens: u64, most: Option<u64>) -> (u64, u64) {
     }
 }
 
-/// True when the turns end in results of tools whose calls were made without the thinking that led to them.
+/// True when the turns end in results of tools, and the answer that they belong to began without the thinking that led
+/// to it. An answer begins after the user's last words; in later rounds of its tools the model may well not think.
 fn lost_its_reasoning(turns: &[Turn<'_>]) -> bool {
-    let [.., asked, answered] = turns else { return false };
     let is_result = |block: &Block<'_>| matches!(block, Block::ToolResult { .. });
-    let is_thought =
-        |block: &Block<'_>| matches!(block, Block::Thinking { .. } | Block::RedactedThinking { .. });
-    answered.content.first().is_some_and(is_result) && !asked.content.first().is_some_and(is_thought)
+    let answers = |turn: &Turn<'_>| turn.content.iter().all(is_result);
+    if !turns.last().is_some_and(|turn| turn.role == "user" && turn.content.first().is_some_and(is_result)) {
+        return false;
+    }
+    let earlier = turns.get(..turns.len() - 1).unwrap_or_default();
+    let asked = earlier.iter().rposition(|turn| turn.role == "user" && !answers(turn));
+    let first = earlier.get(asked.map_or(0, |at| at + 1)..).unwrap_or_default().first();
+    first.is_some_and(|turn| !turn.content.first().is_some_and(Block::is_thought))
 }
 
+/// Sampling: `temperature` goes to 1 only, and most models take it or `top_p`; while thinking hardly any of it.
 fn sample(job: &Job<'_>, controls: &mut Controls<'_>, notes: &mut Notes) {
-    let number = |name: &str| job.conversation.number(name);
     let fixed =
         job.facts.traits.has(Trait::FixedSampling) || any_glob(&job.quirks.fixed_sampling_models, job.model);
+    let both = any_glob(&job.quirks.both_sampling_models, job.model);
     let thinks = controls.thinks();
-    let is = |number: &Number, value: f64| number.as_f64().is_some_and(|number| number == value);
-    if let Some(temperature) = number("temperature") {
-        let in_range = temperature.as_f64().is_some_and(|heat| (0.0..=1.0).contains(&heat));
-        let taken = in_range && (!(fixed || thinks) || is(&temperature, 1.0));
-        if taken {
-            controls.temperature = Some(temperature);
-        } else {
+    // What everyone does anyway, so that leaving it out changes nothing.
+    let usual = |number: &Number| number.as_f64() == Some(1.0);
+    let mut temperature = job.conversation.number("temperature");
+    let mut top_p = job.conversation.number("top_p");
+    if let Some(heat) = &temperature {
+        let in_range = heat.as_f64().is_some_and(|heat| (0.0..=1.0).contains(&heat));
+        if !in_range || (fixed || thinks) && !usual(heat) {
             notes.drop_param("temperature");
+            temperature = None;
+        } else if usual(heat) && (fixed || !both && top_p.as_ref().is_some_and(|mass| !usual(mass))) {
+            temperature = None;
         }
     }
-    if let Some(top_p) = number("top_p") {
-        let high = top_p.as_f64().is_some_and(|mass| mass >= 0.95);
-        let second = controls.temperature.is_some() && !any_glob(&job.quirks.both_sampling_models, job.model);
-        if is(&top_p, 1.0) && (second || fixed) {
-            // All of it: what the API does anyway.
-        } else if second || fixed || (thinks && !high) {
-            notes.drop_param("top_p");
-        } else {
-            controls.top_p = Some(top_p);
+    if let Some(mass) = &top_p {
+        let low = mass.as_f64().is_none_or(|mass| mass < TOP_P_THINKING_MIN);
+        let excluded = fixed || thinks && low || temperature.is_some() && !both;
+        if excluded {
+            if !usual(mass) {
+                notes.drop_param("top_p");
+            }
+            top_p = None;
         }
     }
-    if let Some(top_k) = number("top_k") {
-        if fixed || thinks {
-            notes.drop_param("top_k");
-        } else {
-            controls.top_k = Some(top_k);
-        }
-    }
-}
-
-/// The form of the answer, where the model takes it natively.
-pub fn native_format<'a>(job: &Job<'a>) -> Option<Format<'a>> {
-    match &job.conversation.response_format {
-        ResponseFormat::JsonSchema { schema: Some(schema), .. } if takes_schema(job) => {
-            Some(Format { r#type: "json_schema", schema })
-        }
-        _ => None,
+    controls.temperature = temperature;
+    controls.top_p = top_p;
+    controls.top_k = job.conversation.number("top_k").filter(|_| !(fixed || thinks));
+    if controls.top_k.is_none() && job.conversation.field("top_k").is_some() {
+        notes.drop_param("top_k");
     }
 }

@@ -1,13 +1,21 @@
 //! Anthropic's Messages API, as Anthropic, Google Cloud, Azure and Bedrock's invoke endpoint serve it.
 
+mod assistant;
 mod block;
+mod blocks;
+mod citation;
 mod content;
 mod controls;
+mod form;
+mod ids;
 mod reply;
 mod request;
+mod schema;
+mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod usage;
 
 use crate::wire::Fault;
@@ -54,4 +62,9 @@ fn fault_of(status: u16, value: &serde_json::Value) -> Fault {
         fault.status = status_of(kind.unwrap_or_default());
     }
     fault
+}
+
+/// Why an answer was refused, in the vendor's words, if it says so.
+fn refusal(ended: &serde_json::Value) -> &str {
+    ended.pointer("/stop_details/explanation").and_then(|words| words.as_str()).unwrap_or_default()
 }

@@ -1,20 +1,18 @@
 //! Encoding a request.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Number, Value, json};
+use serde_json::{Map, Number, Value};
 
-use super::SCHEMA_TOOL;
-use super::block::{Block, limit_marks};
+use super::block::{Block, is_marked, limit_marks};
 use super::content::{Turn, Turns};
-use super::controls::{self, Controls, OutputConfig, Thinking};
-use crate::chat::Trait;
-use crate::chat::conversation::{ResponseFormat, Str, Tool, ToolChoice};
+use super::controls::{self, Controls, Thinking};
+use super::form::{self, Form, Format};
+use super::tools::{self, Choice, ToolOut};
+use crate::chat::conversation::Str;
 use crate::error::Error;
 use crate::wire::encode::Handling::{Dropped, Mapped, Passed, Refused};
-use crate::wire::encode::{FieldTable, Job, Notes, Written, unsupported};
+use crate::wire::encode::{FieldTable, Job, Notes, Written};
 
 /// What becomes of each field.
 pub const FIELDS: FieldTable = &[
@@ -35,9 +33,9 @@ pub const FIELDS: FieldTable = &[
     ("user", Mapped),
     ("parallel_tool_calls", Mapped),
     ("stream_options", Mapped),
-    ("service_tier", Dropped),
+    ("service_tier", Mapped),
     ("prompt_cache_key", Dropped),
-    ("metadata", Dropped),
+    ("metadata", Mapped),
     ("modalities", Dropped),
     ("prediction", Dropped),
     ("store", Dropped),
@@ -51,7 +49,21 @@ pub const FIELDS: FieldTable = &[
     ("reasoning_effort", Mapped),
     ("top_k", Mapped),
     ("thinking", Passed),
+    ("output_config", Passed),
+    ("cache_control", Passed),
+    ("context_management", Passed),
+    ("anthropic_beta", Mapped),
+    ("safety_identifier", Mapped),
 ];
+
+/// The version that this is.
+const VERSION: &str = "2023-06-01";
+/// Files that are named by their id.
+const FILES_BETA: &str = "files-api-2025-04-14";
+/// Words of one list of betas at most, and their length in all.
+const BETAS_BYTES_MAX: usize = 1024;
+/// Longest id of a user that the API takes, characters.
+const USER_CHARS_MAX: usize = 256;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -72,6 +84,8 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<OutputConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    context_management: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<Number>,
@@ -82,6 +96,10 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Metadata<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<Str<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<bool>,
 }
 
@@ -90,53 +108,33 @@ struct Metadata<'a> {
     user_id: Str<'a>,
 }
 
+/// `output_config`: the client's own members, and what the gateway has to say there.
 #[derive(Serialize)]
-#[serde(untagged)]
-enum ToolOut<'a> {
-    Function {
-        name: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        description: Option<&'a str>,
-        input_schema: Cow<'a, RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        strict: Option<bool>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        cache_control: Option<&'a RawValue>,
-    },
-    Raw(&'a RawValue),
-    Search(Value),
-}
-
-#[derive(Serialize)]
-struct Choice<'a> {
-    r#type: &'static str,
+struct OutputConfig<'a> {
+    #[serde(flatten)]
+    given: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
+    effort: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    disable_parallel_tool_use: Option<bool>,
+    format: Option<Format<'a>>,
 }
 
 /// Writes a request.
 pub fn write(job: &Job<'_>, notes: &mut Notes) -> Result<Written, Error> {
     let mut turns = Turns::of(job, notes)?;
     let controls = controls::settle(job, &turns.turns, notes);
-    let stand_in = stand_in(job, &controls, notes);
-    let mut tools = tools(job, stand_in, notes)?;
-    let tool_choice = choice(job, &controls, stand_in.is_some(), tools.is_empty(), notes);
-    let own_marks = tools.iter_mut().filter_map(|tool| match tool {
-        ToolOut::Function { cache_control, .. } => Some(cache_control),
-        ToolOut::Raw(_) | ToolOut::Search(_) => None,
-    });
-    let system_marks = turns.system.iter_mut().filter_map(Block::mark);
-    let said = turns.turns.iter_mut().flat_map(|turn| turn.content.iter_mut()).filter_map(Block::mark);
-    if limit_marks(own_marks.chain(system_marks).chain(said).collect()) {
-        notes.drop_param("cache_control");
+    let form = form::settle(job, &controls, notes);
+    let mut tools = tools::tools(job, &form, notes)?;
+    let tool_choice = tools::choice(job, &controls, &form, tools.is_empty(), notes);
+    if let Form::Told(words) = &form {
+        turns.system.push(Block::plain(words.clone()));
     }
-    let format = controls::native_format(job);
-    let output_config = (format.is_some() || controls.effort.is_some())
-        .then_some(OutputConfig { effort: controls.effort, format });
+    let cache_control = job.conversation.field("cache_control");
+    keep_marks(&mut tools, &mut turns, cache_control.is_some(), notes);
+    let headers = headers(job, turns.file_ids, notes);
     let version = job.quirks.body_version.as_deref();
-    let Controls { max_tokens, thinking, temperature, top_p, top_k, .. } = controls;
+    let Controls { max_tokens, thinking, effort, temperature, top_p, top_k } = controls;
+    let format = if let Form::Native(format) = form { Some(format) } else { None };
     let request = Request {
         anthropic_version: version,
         model: version.is_none().then_some(job.model),
@@ -146,23 +144,108 @@ pub fn write(job: &Job<'_>, notes: &mut Notes) -> Result<Written, Error> {
         system: turns.system,
         messages: turns.turns,
         thinking,
-        output_config,
+        output_config: output_config(job, effort, format),
+        context_management: job.conversation.field("context_management"),
         temperature,
         top_p,
         top_k,
         stop_sequences: stops(job, notes),
-        metadata: job.conversation.string("user").map(|user_id| Metadata { user_id }),
+        metadata: metadata(job, notes),
+        service_tier: service_tier(job, notes),
+        cache_control,
         stream: (job.conversation.request().stream && job.quirks.stream_field).then_some(true),
     };
-    let mut headers = Vec::new();
-    if version.is_none() {
-        headers.push(("anthropic-version", "2023-06-01".to_owned()));
-    }
-    if turns.file_ids {
-        headers.push(("anthropic-beta", "files-api-2025-04-14".to_owned()));
-    }
     let body = serde_json::to_vec(&request).map_err(|_| Error::Internal)?;
     Ok(Written { body, headers })
+}
+
+/// At most so many cache marks as the API takes; the latest, which save the most.
+fn keep_marks<'a>(tools: &mut [ToolOut<'a>], turns: &mut Turns<'a>, on_top: bool, notes: &mut Notes) {
+    let fixed = tools.iter().filter(|tool| tool.is_marked_for_good()).count()
+        + turns
+            .turns
+            .iter()
+            .flat_map(|turn| &turn.content)
+            .filter(|block| matches!(block, Block::Raw(raw) if is_marked(raw)))
+            .count()
+        + usize::from(on_top);
+    let marks = tools.iter_mut().filter_map(ToolOut::mark);
+    let marks = marks.chain(turns.system.iter_mut().filter_map(Block::mark));
+    let mut all: Vec<_> = marks.collect();
+    turns.turns.iter_mut().flat_map(|turn| &mut turn.content).for_each(|block| block.marks(&mut all));
+    if limit_marks(all, fixed) {
+        notes.drop_param("cache_control");
+    }
+}
+
+fn headers(job: &Job<'_>, file_ids: bool, notes: &mut Notes) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::new();
+    if job.quirks.body_version.is_none() {
+        headers.push(("anthropic-version", VERSION.to_owned()));
+    }
+    let mut betas: Vec<String> = Vec::new();
+    if let Some(given) = job.conversation.field("anthropic_beta") {
+        let plain = |word: &String| {
+            !word.is_empty()
+                && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        };
+        match serde_json::from_str::<Vec<String>>(given.get()) {
+            Ok(words) if words.iter().all(plain) && given.get().len() <= BETAS_BYTES_MAX => betas = words,
+            _ => notes.drop_param("anthropic_beta"),
+        }
+    }
+    if file_ids && !betas.iter().any(|beta| beta == FILES_BETA) {
+        betas.push(FILES_BETA.to_owned());
+    }
+    if !betas.is_empty() {
+        headers.push(("anthropic-beta", betas.join(",")));
+    }
+    headers
+}
+
+fn output_config<'a>(
+    job: &Job<'a>,
+    effort: Option<&'static str>,
+    format: Option<Format<'a>>,
+) -> Option<OutputConfig<'a>> {
+    let given = job.conversation.field("output_config");
+    let given: Map<String, Value> =
+        given.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    // What the client says in the vendor's own words counts.
+    let effort = effort.filter(|_| !given.contains_key("effort"));
+    let format = format.filter(|_| !given.contains_key("format"));
+    let any = !given.is_empty() || effort.is_some() || format.is_some();
+    any.then_some(OutputConfig { given, effort, format })
+}
+
+/// Who the user is, for the vendor's watch over abuse. Other metadata is the client's own and has no place here.
+fn metadata<'a>(job: &Job<'a>, notes: &mut Notes) -> Option<Metadata<'a>> {
+    let given = job.conversation.field("metadata");
+    let given: Map<String, Value> =
+        given.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    if given.keys().any(|name| name != "user_id") {
+        notes.drop_param("metadata");
+    }
+    let named = given.get("user_id").and_then(Value::as_str).map(|id| ("metadata", Str::from(id.to_owned())));
+    let field = |name| job.conversation.string(name).map(|id| (name, id));
+    let (name, user_id) = named.or_else(|| field("user")).or_else(|| field("safety_identifier"))?;
+    if user_id.chars().count() > USER_CHARS_MAX {
+        notes.drop_param(name);
+        return None;
+    }
+    Some(Metadata { user_id })
+}
+
+/// Priority is bought beforehand here and not asked for; what can be said is to go without.
+fn service_tier<'a>(job: &Job<'a>, notes: &mut Notes) -> Option<Str<'a>> {
+    let tier = job.conversation.string("service_tier")?;
+    if tier == "standard_only" {
+        return Some(tier);
+    }
+    if tier != "auto" && tier != "default" {
+        notes.drop_param("service_tier");
+    }
+    None
 }
 
 /// Sequences of white space alone are refused by the API.
@@ -174,122 +257,4 @@ fn stops<'a>(job: &Job<'a>, notes: &mut Notes) -> Vec<&'a str> {
         notes.drop_param("stop");
     }
     taken
-}
-
-/// The schema for which a tool has to stand in, because the model takes none as the form of its answer.
-fn stand_in<'a>(job: &Job<'a>, controls: &Controls<'_>, notes: &mut Notes) -> Option<&'a RawValue> {
-    match &job.conversation.response_format {
-        ResponseFormat::Text => None,
-        ResponseFormat::JsonSchema { schema: Some(schema), .. } if !controls::takes_schema(job) => {
-            // A tool cannot be forced on a model that thinks first.
-            if controls.thinks() || job.facts.traits.has(Trait::FreeToolsOnly) {
-                notes.drop_param("response_format");
-                return None;
-            }
-            Some(schema)
-        }
-        ResponseFormat::JsonSchema { schema: Some(_), .. } => None,
-        ResponseFormat::JsonSchema { schema: None, .. } | ResponseFormat::JsonObject => {
-            notes.drop_param("response_format");
-            None
-        }
-    }
-}
-
-fn tools<'a>(
-    job: &Job<'a>,
-    stand_in: Option<&'a RawValue>,
-    notes: &mut Notes,
-) -> Result<Vec<ToolOut<'a>>, Error> {
-    let mut out = Vec::with_capacity(job.conversation.tools.len());
-    for (at, tool) in job.conversation.tools.iter().enumerate() {
-        out.push(match tool {
-            Tool::Function { name, description, parameters, strict, cache_control } => {
-                let strict = strict.filter(|strict| *strict);
-                if strict.is_some() && !controls::takes_schema(job) {
-                    notes.drop_param("tools.strict");
-                }
-                ToolOut::Function {
-                    name,
-                    description: description.as_deref(),
-                    input_schema: schema(*parameters)?,
-                    strict: strict.filter(|_| controls::takes_schema(job)),
-                    cache_control: *cache_control,
-                }
-            }
-            // The vendor's own tools carry the day of their version.
-            Tool::Other { kind, raw } if kind.contains("_20") => ToolOut::Raw(raw),
-            Tool::Other { .. } => {
-                let advice = "describe it as a function";
-                return Err(unsupported(&format!("tools[{at}].type"), job.model, advice));
-            }
-        });
-    }
-    if let Some(options) = job.conversation.field("web_search_options") {
-        out.push(ToolOut::Search(web_search(options)));
-    }
-    if let Some(schema) = stand_in {
-        out.push(ToolOut::Function {
-            name: SCHEMA_TOOL,
-            description: Some("Call this with your answer. It is the only way to answer."),
-            input_schema: Cow::Borrowed(schema),
-            strict: None,
-            cache_control: None,
-        });
-    }
-    Ok(out)
-}
-
-/// The schema of a function's arguments; the API wants that of an object.
-fn schema(given: Option<&RawValue>) -> Result<Cow<'_, RawValue>, Error> {
-    let given = given.filter(|schema| schema.get().replace(char::is_whitespace, "") != "{}");
-    match given {
-        Some(schema) => Ok(Cow::Borrowed(schema)),
-        None => RawValue::from_string(r#"{"type":"object","properties":{}}"#.to_owned())
-            .map(Cow::Owned)
-            .map_err(|_| Error::Internal),
-    }
-}
-
-fn web_search(options: &RawValue) -> Value {
-    let options: Value = serde_json::from_str(options.get()).unwrap_or_default();
-    let mut tool = json!({"type": "web_search_20250305", "name": "web_search"});
-    let place = options.pointer("/user_location/approximate").or_else(|| options.get("user_location"));
-    if let (Some(Value::Object(place)), Some(tool)) = (place, tool.as_object_mut()) {
-        let mut place = place.clone();
-        place.insert("type".to_owned(), json!("approximate"));
-        tool.insert("user_location".to_owned(), Value::Object(place));
-    }
-    tool
-}
-
-fn choice<'a>(
-    job: &Job<'a>,
-    controls: &Controls<'_>,
-    stand_in: bool,
-    no_tools: bool,
-    notes: &mut Notes,
-) -> Option<Choice<'a>> {
-    if no_tools {
-        return None;
-    }
-    let parallel = job.conversation.parallel_tool_calls.map(|parallel| !parallel);
-    let make = |kind, name| Some(Choice { r#type: kind, name, disable_parallel_tool_use: parallel });
-    if stand_in {
-        // The client's own tools may be called first: any of them, or the one that answers.
-        let alone = job.conversation.tools.is_empty();
-        return if alone { make("tool", Some(SCHEMA_TOOL)) } else { make("any", None) };
-    }
-    let unforced = controls.thinks() || job.facts.traits.has(Trait::FreeToolsOnly);
-    match &job.conversation.tool_choice {
-        wanted if wanted.forces() && unforced => {
-            notes.drop_param("tool_choice");
-            make("auto", None)
-        }
-        ToolChoice::Unset => parallel.and_then(|_| make("auto", None)),
-        ToolChoice::Auto => make("auto", None),
-        ToolChoice::Required => make("any", None),
-        ToolChoice::Function(name) => make("tool", Some(name)),
-        ToolChoice::None => Some(Choice { r#type: "none", name: None, disable_parallel_tool_use: None }),
-    }
 }

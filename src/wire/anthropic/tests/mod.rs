@@ -1,5 +1,11 @@
 //! The format by table: what each field, message and rule becomes, and what comes back of blocks and events.
 
+mod agent;
+mod blocks;
+mod recorded;
+mod rules;
+mod thinking;
+
 use serde_json::{Value, json};
 
 use crate::chat::{Facts, Trait, Traits};
@@ -159,8 +165,8 @@ fn thinking_limits_and_sampling_become_what_the_api_calls_them() {
         (vec![Budget], json!({"reasoning_effort": "xhigh"}), json!({"thinking": {"type": "enabled", "budget_tokens": 32768}}), vec![]),
         (vec![Budget], json!({"reasoning_effort": "medium", "max_tokens": 100}), json!({"thinking": {"type": "enabled", "budget_tokens": 8192}, "max_tokens": 8292}), vec![]),
         (vec![Budget], json!({"reasoning_effort": "xhigh", "max_tokens": 32768}), json!({"thinking": {"type": "enabled", "budget_tokens": 31232}, "max_tokens": 64000}), vec![]),
-        (vec![Budget], json!({"reasoning_effort": "none"}), json!({"thinking": {"type": "disabled"}}), vec![]),
-        (vec![Adaptive], json!({"reasoning_effort": "xhigh"}), json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}), vec![]),
+        (vec![Adaptive], json!({"reasoning_effort": "none"}), json!({"thinking": {"type": "disabled"}}), vec![]),
+        (vec![Adaptive], json!({"reasoning_effort": "xhigh"}), json!({"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "high"}}), vec![]),
         (vec![Adaptive, XhighEffort], json!({"reasoning_effort": "xhigh"}), json!({"output_config": {"effort": "xhigh"}}), vec![]),
         (vec![Budget], json!({"reasoning_effort": "low", "temperature": 0.2, "top_p": 0.5, "top_k": 3}), json!({"temperature": null, "top_p": null, "top_k": null}), vec!["temperature", "top_p", "top_k"]),
         (vec![Budget], json!({"reasoning_effort": "low", "temperature": 1, "top_p": 1}), json!({"temperature": 1, "top_p": null}), vec![]),
@@ -188,7 +194,7 @@ fn tools_choices_and_schemas_become_what_the_api_calls_them() {
         (vec![], json!({"tools": [function], "parallel_tool_calls": false}), json!({"tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}), vec![]),
         (vec![Budget], json!({"tools": [function], "tool_choice": "required", "reasoning_effort": "low"}), json!({"tool_choice": {"type": "auto"}}), vec!["tool_choice"]),
         (vec![FreeToolsOnly], json!({"tools": [function], "tool_choice": "required"}), json!({"tool_choice": {"type": "auto"}}), vec!["tool_choice"]),
-        (vec![NativeSchema], json!({"response_format": schema}), json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}, "tools": null}), vec![]),
+        (vec![NativeSchema], json!({"response_format": schema}), json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": false}}}, "tools": null}), vec![]),
         (vec![Budget], json!({"response_format": schema, "reasoning_effort": "low"}), json!({"tools": null}), vec!["response_format"]),
         (vec![], json!({"response_format": {"type": "json_object"}}), json!({"tools": null}), vec!["response_format"]),
         (vec![], json!({"web_search_options": {"user_location": {"type": "approximate", "approximate": {"country": "AT"}}}}),
@@ -383,5 +389,3 @@ fn failures_inside_a_200_have_the_status_that_they_stand_for() {
     }
     assert_eq!(streamed(&[start]).1, Err(DecodeError::Truncated));
 }
-
-mod recorded;
