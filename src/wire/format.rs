@@ -367,3 +367,6 @@ impl Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
