@@ -313,7 +313,7 @@ impl Dispatch {
     async fn ready(&mut self, patience_ends: Instant) -> bool {
         let Some((target, provider, _)) = self.targets.front() else { return true };
         let wire = provider.route(&target.upstream, target.facts()).wire;
-        !self.inlines_images(wire) || self.images.settled(&self.order, patience_ends).await
+        !self.inlines_images(wire) || self.images.settled(&self.order, wire, patience_ends).await
     }
 
     /// True when images that are given by address must be fetched for this format.

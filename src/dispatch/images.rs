@@ -12,7 +12,7 @@ use super::encoding::{HEAVY_BYTES, off_thread};
 use crate::chat::{ChatRequest, Conversation};
 use crate::error::Error;
 use crate::upstream::{Fetched, Wanted};
-use crate::wire::Media;
+use crate::wire::{Media, WireFormat};
 
 /// What became of a call's images. Dropping it ends a fetch that is under way.
 pub enum Images {
@@ -26,9 +26,9 @@ pub enum Images {
 
 impl Images {
     /// Sees to it that they are settled; false when that takes longer than `patience_ends`. Ask again then.
-    pub async fn settled(&mut self, order: &Order, patience_ends: Instant) -> bool {
+    pub async fn settled(&mut self, order: &Order, wire: WireFormat, patience_ends: Instant) -> bool {
         if matches!(self, Self::Unasked) {
-            *self = Self::start(order);
+            *self = Self::start(order, wire);
         }
         if let Self::Coming(coming) = self {
             let Ok(result) = timeout_at(patience_ends, coming).await else { return false };
@@ -37,15 +37,15 @@ impl Images {
         true
     }
 
-    fn start(order: &Order) -> Self {
+    fn start(order: &Order, wire: WireFormat) -> Self {
         let (request, body) = (Arc::clone(&order.request), order.body.clone());
         let (fetcher, deadline) = (order.fetcher.clone(), order.deadline);
         let request_id = Arc::clone(&order.call.request_id);
         let coming = async move {
             let wanted = if body.len() < HEAVY_BYTES {
-                wanted(&request, &body)?
+                wanted(wire, &request, &body)?
             } else {
-                off_thread(move || wanted(&request, &body)).await?
+                off_thread(move || wanted(wire, &request, &body)).await?
             };
             match (wanted.first(), fetcher) {
                 (None, _) => Ok(Fetched::default()),
@@ -78,11 +78,12 @@ impl Images {
     }
 }
 
-/// The images that a request gives by address.
-fn wanted(request: &ChatRequest, body: &[u8]) -> Result<Vec<Wanted>, Error> {
+/// The images that a request gives by address, but for those that the vendor reads itself.
+fn wanted(wire: WireFormat, request: &ChatRequest, body: &[u8]) -> Result<Vec<Wanted>, Error> {
     let conversation = Conversation::read(request, body)?;
     let images = conversation.image_urls();
-    Ok(images.into_iter().map(|(path, url)| (path, url.to_owned())).collect())
+    let fetched = images.into_iter().filter(|(_, url)| !wire.reads(url));
+    Ok(fetched.map(|(path, url)| (path, url.to_owned())).collect())
 }
 
 /// 400 for an address where bytes are needed.

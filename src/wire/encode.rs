@@ -135,7 +135,9 @@ pub fn encode(
 ) -> Result<Encoded, Error> {
     let mut conversation = Conversation::read(order.request, order.body)?;
     for message in conversation.messages.iter_mut() {
-        if message.role == Role::Assistant && message.details.is_empty() {
+        // Some clients send back what they know of a block and lose the rest: without its scheme it is nobody's.
+        let lost = message.details.iter().all(|detail| detail.format.is_none());
+        if message.role == Role::Assistant && lost {
             message.details = (order.recall)(message);
         }
     }

@@ -51,6 +51,8 @@ pub struct Codec {
     pub stream_type: &'static str,
     /// Images must travel inline: what is given by address has to be fetched.
     pub inline_images: bool,
+    /// How the addresses begin that the vendor reads itself all the same.
+    pub readable: &'static [&'static str],
     /// Scheme of the reasoning it mints, see [`crate::chat::conversation::Detail::format`].
     pub details: &'static str,
 }
@@ -145,6 +147,13 @@ impl WireFormat {
     /// Images must travel inline.
     pub fn inlines_images(self) -> bool {
         self.codec().is_some_and(|codec| codec.inline_images)
+    }
+
+    /// The vendor reads this address itself.
+    pub fn reads(self, url: &str) -> bool {
+        self.codec().is_none_or(|codec| {
+            !codec.inline_images || codec.readable.iter().any(|start| url.starts_with(start))
+        })
     }
 }
 

@@ -86,12 +86,32 @@ async fn turn(client: &Client, body: &Value, stream: bool) -> (Value, Value) {
     (message, finish)
 }
 
-/// What a client does with the message it got.
-fn kept(mut message: Value, details: bool) -> Value {
-    if !details {
-        let members = message.as_object_mut().expect("a message");
+/// What a client does with `reasoning_details`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Habit {
+    /// Sends them back as they came.
+    Keeps,
+    /// Sends none back.
+    Loses,
+    /// Sends back the members that it knows of, and no others.
+    Strips,
+}
+
+/// The message as the client sends it back.
+fn kept(mut message: Value, habit: Habit) -> Value {
+    let members = message.as_object_mut().expect("a message");
+    if habit == Habit::Loses {
         members.remove("reasoning");
         members.remove("reasoning_details");
+    }
+    if habit == Habit::Strips {
+        let details = members.get_mut("reasoning_details").and_then(Value::as_array_mut);
+        for detail in details.into_iter().flatten() {
+            detail
+                .as_object_mut()
+                .expect("a block")
+                .retain(|name, _| matches!(name.as_str(), "type" | "text" | "data" | "signature"));
+        }
     }
     message
 }
@@ -102,7 +122,7 @@ async fn converse(
     upstream: &StrictUpstream,
     format: &str,
     stream: bool,
-    details: bool,
+    habit: Habit,
 ) -> Vec<Value> {
     let mut body = json!({
         "model": format!("{format}-up/agent:rounds={ROUNDS}"), "tools": tools(), "reasoning_effort": "medium",
@@ -120,7 +140,7 @@ async fn converse(
         assert_eq!((calls.len(), finish.as_str()), (2, Some("tool_calls")), "{place}");
         assert!(message["reasoning"].as_str().is_some_and(|text| text.contains("The user said")), "{place}");
         let messages = body["messages"].as_array_mut().expect("a list");
-        messages.push(kept(message, details));
+        messages.push(kept(message, habit));
         // Results in the other order than the calls: what belongs together goes by its id.
         for call in calls.iter().rev() {
             messages.push(
@@ -145,12 +165,15 @@ async fn ten_rounds_of_reasoning_and_parallel_calls_are_never_refused() {
     let gateway = gateway(&upstream).await;
     let client = gateway.client().await;
     for (format, _, minted) in FORMATS {
-        for (stream, details) in [(false, true), (true, true), (false, false), (true, false)] {
-            let bodies = converse(&client, &upstream, format, stream, details).await;
+        for (stream, habit) in [false, true]
+            .into_iter()
+            .flat_map(|stream| [Habit::Keeps, Habit::Loses, Habit::Strips].map(|habit| (stream, habit)))
+        {
+            let bodies = converse(&client, &upstream, format, stream, habit).await;
             let last = bodies.last().expect("a last turn").to_string();
             if !minted.is_empty() {
                 let back = last.matches(&format!("\"{minted}\":\"")).count();
-                assert_eq!(back, ROUNDS, "{format}, stream {stream}, sent back {details}: {last}");
+                assert_eq!(back, ROUNDS, "{format}, stream {stream}, {habit:?}: {last}");
             }
         }
     }
@@ -164,7 +187,7 @@ async fn what_was_sent_once_is_sent_again_byte_by_byte() {
     let second = gateway(&upstream).await;
     for (format, _, _) in FORMATS {
         let client = first.client().await;
-        let bodies = converse(&client, &upstream, format, false, true).await;
+        let bodies = converse(&client, &upstream, format, false, Habit::Keeps).await;
         let turns = |body: &Value| {
             ["messages", "contents", "input"]
                 .iter()
@@ -185,7 +208,7 @@ async fn what_was_sent_once_is_sent_again_byte_by_byte() {
         }
         // Another replica makes the same bytes of the same conversation.
         let other = second.client().await;
-        let again = converse(&other, &upstream, format, false, true).await;
+        let again = converse(&other, &upstream, format, false, Habit::Keeps).await;
         let texts = |bodies: &[Value]| bodies.iter().map(Value::to_string).collect::<Vec<_>>();
         assert_eq!(texts(&bodies), texts(&again), "{format}");
     }

@@ -323,3 +323,16 @@ async fn an_allowed_image_is_fetched_once_and_reaches_every_target_that_is_tried
     asked.sort();
     assert_eq!(asked, ["/a.png", "/b.png", "/c"]);
 }
+
+#[tokio::test]
+async fn an_address_that_the_vendor_reads_itself_is_passed_on_and_not_fetched() {
+    let content = json!({"role": "model", "parts": [{"text": "a film"}]});
+    let reply = json!({"candidates": [{"content": content, "finishReason": "STOP"}]});
+    let upstream = Upstream::always(Script::new().send(whole(200, &reply))).await;
+    let gateway = setup_as("gemini", &upstream, "").start().await;
+    let film = "https://www.youtube.com/watch?v=abc";
+    let answer = ask(&gateway, &[film.to_owned()]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent = upstream.requests()[0].json();
+    assert!(sent["contents"].to_string().contains(film), "{sent}");
+}

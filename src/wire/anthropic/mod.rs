@@ -32,6 +32,7 @@ pub const CODEC: Codec = Codec {
     stream_path: "/v1/messages",
     stream_type: "text/event-stream",
     inline_images: false,
+    readable: &[],
     details: "anthropic-claude-v1",
 };
 

@@ -25,6 +25,7 @@ pub const CODEC: Codec = Codec {
     stream_path: "/model/{model}/converse-stream",
     stream_type: crate::wire::eventstream::CONTENT_TYPE,
     inline_images: true,
+    readable: &[],
     // Signatures are good on every platform that serves the models that sign.
     details: "anthropic-claude-v1",
 };

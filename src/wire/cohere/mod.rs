@@ -28,6 +28,7 @@ pub const CODEC: Codec = Codec {
     stream_path: "/v2/chat",
     stream_type: "text/event-stream",
     inline_images: false,
+    readable: &[],
     details: detail::FORMAT,
 };
 

@@ -30,5 +30,6 @@ pub const CODEC: Codec = Codec {
     stream_path: "/models/{model}:streamGenerateContent?alt=sse",
     stream_type: "text/event-stream",
     inline_images: true,
+    readable: &request::media::READABLE,
     details: detail::FORMAT,
 };

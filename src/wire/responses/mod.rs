@@ -30,6 +30,7 @@ pub const CODEC: Codec = Codec {
     stream_path: "/responses",
     stream_type: "text/event-stream",
     inline_images: false,
+    readable: &[],
     details: SCHEME,
 };
 

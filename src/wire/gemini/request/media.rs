@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::wire::encode::{Job, unsupported};
 
 /// How addresses begin that Google itself can read: a bucket, an uploaded file, a film.
-const READABLE: [&str; 5] = [
+pub const READABLE: [&str; 5] = [
     "gs://",
     "https://generativelanguage.googleapis.com/",
     "https://www.youtube.com/",

@@ -4,7 +4,7 @@
 //! conversation is an unchanged prefix of bytes.
 
 mod generation;
-mod media;
+pub mod media;
 mod model;
 mod part;
 mod thinking;
