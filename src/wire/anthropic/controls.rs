@@ -134,6 +134,7 @@ fn think<'a>(job: &Job<'a>, turns: &[Turn<'a>], controls: &mut Controls<'a>, not
     if effort == Effort::None {
         if any_glob(&job.quirks.always_thinking_models, job.model) {
             notes.drop_param("reasoning_effort");
+            controls.effort = Some(word(job, effort));
         } else if is_adaptive(job) {
             controls.thinking = Some(Thinking::Disabled { r#type: "disabled" });
         }

@@ -118,7 +118,7 @@ fn thinking_of_unknown_and_small_models_has_its_bounds() {
             unknown(always),
             json!({"reasoning_effort": "none"}),
             Value::Null,
-            json!([4096, null]),
+            json!([4096, {"effort": "low"}]),
             vec!["reasoning_effort"],
         ),
         (
