@@ -31,7 +31,7 @@ pub struct Thinking {
 /// The thinking that a request asks for.
 pub fn config(job: &Job<'_>, notes: &mut Notes) -> Option<Thinking> {
     super::taken(job, "reasoning_effort")?;
-    let Some(effort) = job.conversation.request().effort else {
+    let Some(effort) = job.conversation.effort() else {
         notes.drop_param("reasoning_effort");
         return None;
     };
