@@ -74,6 +74,7 @@ const TRAITS: &[(&str, Trait)] = &[
     ("supports_adaptive_thinking", Trait::AdaptiveThinking),
     ("supports_legacy_thinking", Trait::BudgetThinking),
     ("supports_native_structured_output", Trait::NativeSchema),
+    ("supports_bedrock_native_structured_output", Trait::NativeSchema),
     ("supports_minimal_reasoning_effort", Trait::MinimalEffort),
     ("supports_xhigh_reasoning_effort", Trait::XhighEffort),
     ("supports_max_reasoning_effort", Trait::MaxEffort),
