@@ -36,6 +36,13 @@ struct Draft<'a> {
 pub fn build(id: &str, row: &Value, outside: &Outside<'_>) -> Built {
     let mut draft = Draft { id, row, outside, problems: Vec::new(), warnings: Vec::new() };
     let provider = draft.provider();
+    // A placeholder that stands in an address twice is missing once.
+    let mut told: Vec<Problem> = Vec::new();
+    draft.problems.retain(|problem| {
+        let new = !told.contains(problem);
+        told.push(problem.clone());
+        new
+    });
     let provider = if draft.problems.is_empty() { Ok(provider) } else { Err(draft.problems) };
     Built { provider, warnings: draft.warnings }
 }

@@ -286,6 +286,15 @@ fn placeholders_are_filled_from_vars_or_variables() {
 }
 
 #[test]
+fn a_placeholder_that_stands_in_an_address_twice_is_missed_once() {
+    let problems = problems("providers: { vertex: {} }", &[]);
+    assert_eq!(
+        problems.iter().filter(|problem| problem.starts_with("providers.vertex.vars.region:")).count(),
+        1
+    );
+}
+
+#[test]
 fn given_quirks_replace_the_rows_one_by_one() {
     let loaded = loaded(
         "providers: { mistral: { quirks: { stream_options: 'true', rename_params: { n: num } } } }",
