@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use serde_json::Number;
+use serde_json::value::RawValue;
 
 use super::Quirks;
 use crate::chat::conversation::{Detail, Message, Role};
@@ -68,6 +70,27 @@ pub struct Job<'a> {
     pub facts: Facts,
     /// What was fetched for the addresses in it.
     pub media: &'a Media,
+}
+
+/// The request's fields, without those that the provider's row drops.
+#[derive(Clone, Copy)]
+pub struct Given<'a>(pub &'a Job<'a>);
+
+impl<'a> Given<'a> {
+    /// The row does not drop it.
+    pub fn takes(self, name: &str) -> bool {
+        !self.0.quirks.drop_params.iter().any(|dropped| dropped == name)
+    }
+
+    /// A field as the client wrote it.
+    pub fn raw(self, name: &str) -> Option<&'a RawValue> {
+        self.0.conversation.field(name).filter(|_| self.takes(name))
+    }
+
+    /// A number, exactly as written.
+    pub fn number(self, name: &str) -> Option<Number> {
+        self.0.conversation.number(name).filter(|_| self.takes(name))
+    }
 }
 
 /// What a format's encoder makes.

@@ -14,7 +14,7 @@ use self::thinking::Thinking;
 use crate::chat::Trait;
 use crate::chat::conversation::Str;
 use crate::error::Error;
-use crate::wire::encode::{FieldTable, Handling, Job, Notes, Written};
+use crate::wire::encode::{FieldTable, Given, Handling, Job, Notes, Written};
 use crate::wire::quirks::any_glob;
 
 /// What becomes of each field.
@@ -104,23 +104,7 @@ struct Inference<'a> {
     stop_sequences: Option<&'a [Str<'a>]>,
 }
 
-/// The request's fields, without those that the provider's row drops.
-#[derive(Clone, Copy)]
-struct Given<'a>(&'a Job<'a>);
-
-impl<'a> Given<'a> {
-    fn takes(self, name: &str) -> bool {
-        !self.0.quirks.drop_params.iter().any(|dropped| dropped == name)
-    }
-
-    fn raw(self, name: &str) -> Option<&'a RawValue> {
-        self.0.conversation.field(name).filter(|_| self.takes(name))
-    }
-
-    fn number(self, name: &str) -> Option<Number> {
-        self.0.conversation.number(name).filter(|_| self.takes(name))
-    }
-
+impl Given<'_> {
     fn has(self, one: Trait) -> bool {
         self.0.facts.traits.has(one)
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::chat::conversation::{ResponseFormat, Str};
 use crate::chat::request::Effort;
 use crate::error::Error;
-use crate::wire::encode::{FieldTable, Handling, Job, Notes, Written};
+use crate::wire::encode::{FieldTable, Given, Handling, Job, Notes, Written};
 
 /// What becomes of each field.
 pub const FIELDS: FieldTable = &[
@@ -125,24 +125,6 @@ enum Thinking<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         token_budget: Option<u64>,
     },
-}
-
-/// The request's fields, without those that the provider's row drops.
-#[derive(Clone, Copy)]
-struct Given<'a>(&'a Job<'a>);
-
-impl<'a> Given<'a> {
-    fn takes(self, name: &str) -> bool {
-        !self.0.quirks.drop_params.iter().any(|dropped| dropped == name)
-    }
-
-    fn raw(self, name: &str) -> Option<&'a RawValue> {
-        self.0.conversation.field(name).filter(|_| self.takes(name))
-    }
-
-    fn number(self, name: &str) -> Option<Number> {
-        self.0.conversation.number(name).filter(|_| self.takes(name))
-    }
 }
 
 /// Writes a request.
