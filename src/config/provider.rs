@@ -115,9 +115,15 @@ impl Draft<'_> {
             Some("google") => AuthStyle::Google,
             Some("entra") => AuthStyle::Entra,
             Some(header) => AuthStyle::Header(header.trim_start_matches("header:").to_owned()),
-            None if read.given("api_key").is_some() => AuthStyle::Bearer,
-            None if read.names("env").is_some_and(|names| !names.is_empty()) => AuthStyle::Bearer,
-            None => AuthStyle::None,
+            None if read.given("api_key").is_none()
+                && read.names("env").is_none_or(|names| names.is_empty()) =>
+            {
+                AuthStyle::None
+            }
+            None => match route::format(read.text("wire")).key_header() {
+                Some(header) => AuthStyle::Header(header.to_owned()),
+                None => AuthStyle::Bearer,
+            },
         }
     }
 

@@ -267,6 +267,22 @@ fn credentials_come_from_where_they_are_said_to_be() {
 }
 
 #[test]
+fn a_key_travels_as_the_vendor_of_the_format_takes_it() {
+    for (wire, expected) in [
+        ("openai", AuthStyle::Bearer),
+        ("anthropic", AuthStyle::Header("x-api-key".into())),
+        ("gemini", AuthStyle::Header("x-goog-api-key".into())),
+        ("cohere", AuthStyle::Bearer),
+    ] {
+        let file = format!("providers: {{ mine: {{ wire: {wire}, base_url: 'http://v', api_key: env:K }} }}");
+        let loaded = loaded(&file, &[("K", "secret")]);
+        assert_eq!(loaded.settings.providers["mine"].auth, expected, "{wire}");
+    }
+    let keyless = loaded("providers: { mine: { wire: anthropic, base_url: 'http://v' } }", &[]);
+    assert_eq!(keyless.settings.providers["mine"].auth, AuthStyle::None);
+}
+
+#[test]
 fn placeholders_are_filled_from_vars_or_variables() {
     for (file, variables, expected) in [
         ("azure: { vars: { resource: r1 } }", [("A", "")], "https://r1.openai.azure.com/openai/v1"),

@@ -78,6 +78,15 @@ impl WireFormat {
         }
     }
 
+    /// The header in which its vendor takes a key alone; `None`: a bearer token.
+    pub const fn key_header(self) -> Option<&'static str> {
+        match self {
+            Self::Anthropic => Some("x-api-key"),
+            Self::Gemini => Some("x-goog-api-key"),
+            Self::Openai | Self::BedrockConverse | Self::Responses | Self::Cohere => None,
+        }
+    }
+
     /// What it is made of; `None` for OpenAI's chat, which is passed on and not translated.
     pub fn codec(self) -> Option<&'static Codec> {
         match self {
