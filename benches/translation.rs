@@ -76,17 +76,32 @@ const STREAMS: &[(WireFormat, &str, &str)] = &[
     (WireFormat::Anthropic, "anthropic/olly-test-anthropic-tools-streaming-legacy", "text/event-stream"),
     (WireFormat::Gemini, "gemini/chatlas-test-tools-parallel", "text/event-stream"),
     (WireFormat::Responses, "openai-responses/mira-stream", "text/event-stream"),
+    (WireFormat::Cohere, "cohere/olly-test-stream-with-events-with-content", "text/event-stream"),
+    (WireFormat::BedrockConverse, "bedrock/dd-bedrock-converse-stream", "application/vnd.amazon.eventstream"),
 ];
+
+/// The events of a recorded stream.
+fn events(case: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recorded").join(case);
+    if let Ok(text) = std::fs::read_to_string(path.join("response.sse")) {
+        let text = text.replace("\r\n", "\n");
+        return text.split_inclusive("\n\n").map(|event| event.as_bytes().to_vec()).collect();
+    }
+    let mut rest = std::fs::read(path.join("response.bin")).expect("a recorded stream");
+    let mut frames = Vec::new();
+    while let Some(length) = rest.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) {
+        let more = rest.split_off(length.min(rest.len()));
+        frames.push(std::mem::replace(&mut rest, more));
+    }
+    frames
+}
 
 fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode a stream");
     let quirks = Quirks::default();
     let envelope = Envelope { model: "p/m".into(), fallback_id: "chatcmpl-x".into(), ..Envelope::default() };
     for (format, case, content_type) in STREAMS {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recorded").join(case);
-        let body = std::fs::read(path.join("response.sse")).expect("a recorded stream");
-        let text = String::from_utf8(body).expect("UTF-8").replace("\r\n", "\n");
-        let events: Vec<String> = text.split_inclusive("\n\n").map(str::to_owned).collect();
+        let events = events(case);
         group.bench_function(format!("{} ({} events)", format.name(), events.len()), |bench| {
             bench.iter(|| {
                 let reading = Reading { quirks: &quirks, think_tags: false, include_usage: true, n: 1 };
@@ -94,7 +109,7 @@ fn decode(c: &mut Criterion) {
                 let mut length = 0;
                 for event in &events {
                     let mut out = Vec::new();
-                    let fed = decoder.feed(event.as_bytes(), &envelope, 1, &mut out);
+                    let fed = decoder.feed(event, &envelope, 1, &mut out);
                     length += out.len();
                     if fed.is_ok_and(|fed| fed.ended) {
                         break;
