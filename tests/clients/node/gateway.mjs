@@ -10,12 +10,13 @@ const admin = metrics.replace(/\/metrics$/, "/admin/v1");
 /** An id of its own for a request. */
 export const requestId = () => `client-${randomUUID()}`;
 
-/** The ledger rows of a request, once there are that many. */
-export async function ledger(id, rows = 1) {
+/** The ledger rows of a request, once there are that many, of which so many completed. */
+export async function ledger(id, rows = 1, completed = 0) {
   for (const deadline = Date.now() + 10_000; ; await pause(50)) {
     const answer = await fetch(`${admin}/requests?limit=200`, { headers: { authorization: `Bearer ${process.env.GATEWAY_ADMIN_KEY}` } });
     const found = (await answer.json()).data.filter((row) => row.request_id === id);
-    if (found.length >= rows) return found;
+    const done = found.filter((row) => row.outcome === "completed").length;
+    if (found.length >= rows && done >= completed) return found;
     if (Date.now() > deadline) throw new Error(`${found.length} rows of ${id}`);
   }
 }

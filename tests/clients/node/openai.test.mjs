@@ -77,7 +77,7 @@ test("a failure of the provider is tried again", async () => {
     assert.ok((await client.chat.completions.create({ model: "stub/flaky:every=2", messages: said("x") }, { headers, maxRetries: 4 })).choices);
   }
   // Two answers with at least one failure between them; each worker books its own.
-  const found = (await ledger(headers["x-request-id"], 3)).map((row) => row.outcome);
+  const found = (await ledger(headers["x-request-id"], 3, 2)).map((row) => row.outcome);
   assert.ok(found.includes("failed") && found.filter((outcome) => outcome === "completed").length === 2);
 });
 

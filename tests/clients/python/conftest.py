@@ -46,12 +46,12 @@ def cancelled(request_id):
     return [row["outcome"] for row in ledger(request_id)] == ["cancelled"] and in_flight() == 0
 
 
-def ledger(request_id, rows=1):
-    """The ledger rows of a request, once there are that many."""
+def ledger(request_id, rows=1, completed=0):
+    """The ledger rows of a request, once there are that many, of which so many completed."""
     deadline = time.monotonic() + 10
     while True:
         found = [row for row in admin("/requests?limit=200")["data"] if row["request_id"] == request_id]
-        if len(found) >= rows:
+        if len(found) >= rows and sum(row["outcome"] == "completed" for row in found) >= completed:
             return found
         assert time.monotonic() < deadline, f"{len(found)} rows of {request_id}"
         time.sleep(0.05)

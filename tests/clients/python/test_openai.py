@@ -122,7 +122,7 @@ def test_a_failure_of_the_provider_is_tried_again(client, request_id):
     answers = [patient.chat.completions.create(model="stub/flaky:every=2", messages=said("x"), extra_headers={"x-request-id": request_id}) for _ in range(2)]
     assert all(answer.choices for answer in answers)
     # Two answers with at least one failure between them; each worker books its own.
-    outcomes = [row["outcome"] for row in ledger(request_id, 3)]
+    outcomes = [row["outcome"] for row in ledger(request_id, 3, 2)]
     assert outcomes.count("completed") == 2 and "failed" in outcomes
 
 
