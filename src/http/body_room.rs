@@ -1,6 +1,6 @@
 //! Room for large request bodies: one bound for the process, so that many callers at once cannot fill its memory.
 //!
-//! A body leases what it takes beyond [`FREE_BYTES`] as it arrives, and gives it back when its last byte is let
+//! A body leases what it takes beyond `FREE_BYTES` as it arrives, and gives it back when its last byte is let
 //! go, whatever became of its call. What is counted is the bodies' own length: a buffer that grows and the copy
 //! sent upstream come on top, so the process takes several times as much. Small bodies lease nothing: they are served whatever the large ones do.
 
