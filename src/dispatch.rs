@@ -265,11 +265,17 @@ impl Dispatch {
                 continue;
             }
             let media = self.images.media();
-            let encoded = match encode(&self.order, route.wire, &target, &provider, media).await {
-                Ok(encoded) => encoded,
-                Err(error) => {
+            let encoding = encode(&self.order, route.wire, &target, &provider, media);
+            let encoded = match timeout_at(self.order.deadline, encoding).await {
+                Ok(Ok(encoded)) => encoded,
+                Ok(Err(error)) => {
                     refusal = Some(error);
                     continue;
+                }
+                // A large body waits for a thread that may block.
+                Err(_) => {
+                    let message = "The request could not be translated in time; try again.".to_owned();
+                    return Err(self.last.take().unwrap_or(Error::Timeout(message)));
                 }
             };
             let stream = self.order.request.stream;

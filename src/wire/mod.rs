@@ -16,6 +16,8 @@ pub mod eventstream;
 pub mod fault;
 pub mod format;
 pub mod gemini;
+#[cfg(test)]
+mod golden;
 pub mod lines;
 pub mod openai;
 pub mod quirks;

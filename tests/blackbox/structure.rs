@@ -212,7 +212,7 @@ fn sources() -> Vec<Source> {
     files(&root.join("src"), &mut found);
     let relative = |path: &Path| path.strip_prefix(root).expect("below the root").display().to_string();
     let product = |path: &str| {
-        const FILES: &[&str] = &["/tests.rs", "/testing.rs", "/recorded.rs", "/conformance.rs"];
+        const FILES: &[&str] = &["/tests.rs", "/testing.rs", "/recorded.rs", "/conformance.rs", "/golden.rs"];
         const FOLDERS: &[&str] = &["/tests/", "/recorded/", "/conformance/"];
         !FOLDERS.iter().any(|folder| path.contains(folder)) && !FILES.iter().any(|file| path.ends_with(file))
     };
