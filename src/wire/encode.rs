@@ -102,6 +102,12 @@ pub struct Written {
     pub headers: Vec<(&'static str, String)>,
 }
 
+/// The tool that stands in for a form of the answer where a model knows no other way to be bound to a schema: what
+/// it is called with is the answer's text, and no client sees the call.
+pub const ANSWER_TOOL: &str = "answer_in_the_required_form";
+/// What the model is told of it.
+pub const ANSWER_TOOL_PURPOSE: &str = "Give the answer by calling this, in the form of its parameters.";
+
 /// What becomes of a field of the client's request in a format. docs/fields.md is made of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {

@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::CODEC;
 use super::citation::{self, Source};
-use super::{CODEC, SCHEMA_TOOL};
 use crate::chat::conversation::{Detail, Str};
 use crate::wire::DecodeError;
+use crate::wire::encode::ANSWER_TOOL;
 use crate::wire::translate::{Answer, Ending};
 
 /// Blocks of one answer at most.
@@ -152,7 +153,7 @@ impl Blocks {
     fn tool(&mut self, begun: &Begun<'_>, answer: &mut Answer) -> Block {
         let name = begun.name.as_deref().unwrap_or_default();
         let begun_with = begun.input.map_or("", RawValue::get).to_owned();
-        let call = if name == SCHEMA_TOOL {
+        let call = if name == ANSWER_TOOL {
             self.stood_in = true;
             None
         } else {

@@ -36,9 +36,6 @@ pub const CODEC: Codec = Codec {
     details: "anthropic-claude-v1",
 };
 
-/// A tool that stands in for a JSON schema where the model takes none: its arguments are the answer's text.
-const SCHEMA_TOOL: &str = "gateway_structured_output";
-
 /// The status behind an error's type, for errors that come without one.
 fn status_of(kind: &str) -> u16 {
     match kind {

@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::SCHEMA_TOOL;
 use super::block::is_marked;
 use super::controls::{self, Controls};
 use super::form::Form;
@@ -14,7 +13,7 @@ use super::schema;
 use crate::chat::Trait;
 use crate::chat::conversation::{Tool, ToolChoice};
 use crate::error::Error;
-use crate::wire::encode::{Job, Notes, unsupported};
+use crate::wire::encode::{ANSWER_TOOL, ANSWER_TOOL_PURPOSE, Job, Notes, unsupported};
 
 /// The API's own search; a function of the client's cannot have the same name.
 const WEB_SEARCH: &str = "web_search";
@@ -99,8 +98,8 @@ pub fn tools<'a>(job: &Job<'a>, form: &Form<'a>, notes: &mut Notes) -> Result<Ve
         }
     }
     if let Form::StandIn(schema) = form {
-        let description = "Call this with your answer. It is the only way to answer.";
-        out.push(ToolOut::function(SCHEMA_TOOL, Some(description), of_object(Some(schema))?));
+        let purpose = Some(ANSWER_TOOL_PURPOSE);
+        out.push(ToolOut::function(ANSWER_TOOL, purpose, of_object(Some(schema))?));
     }
     if out.is_empty() {
         out = called_before(job)?;
@@ -188,7 +187,7 @@ pub fn choice<'a>(
     if matches!(form, Form::StandIn(_)) {
         // The client's own tools may be called first: any of them, or the one that answers.
         let alone = job.conversation.tools.is_empty() || *wanted == ToolChoice::None;
-        return if alone { make("tool", Some(SCHEMA_TOOL)) } else { make("any", None) };
+        return if alone { make("tool", Some(ANSWER_TOOL)) } else { make("any", None) };
     }
     if job.conversation.tools.is_empty() && job.conversation.field("web_search_options").is_none() {
         // Tools of earlier turns alone: nobody offers them now.

@@ -29,7 +29,3 @@ pub const CODEC: Codec = Codec {
     // Signatures are good on every platform that serves the models that sign.
     details: "anthropic-claude-v1",
 };
-
-/// The tool that stands in for a form of the answer where a model knows no other way to be bound to a schema: what
-/// it is called with is the answer's text.
-const ANSWER_TOOL: &str = "answer_in_the_required_form";

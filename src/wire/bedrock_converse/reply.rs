@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{ANSWER_TOOL, citation, error, finish, reasoning, usage};
+use super::{citation, error, finish, reasoning, usage};
 use crate::chat::conversation::Str;
 use crate::wire::DecodeError;
+use crate::wire::encode::ANSWER_TOOL;
 use crate::wire::translate::Answer;
 
 #[derive(Deserialize)]

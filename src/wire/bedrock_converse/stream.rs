@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::reply::{Beside, Image, SERVER_TOOL};
-use super::{ANSWER_TOOL, citation, finish, reasoning};
+use super::{citation, finish, reasoning};
 use crate::chat::conversation::Str;
+use crate::wire::encode::ANSWER_TOOL;
 use crate::wire::translate::{Answer, Ending, Events, Flow, Frame, unreadable};
 use crate::wire::{DecodeError, base64};
 

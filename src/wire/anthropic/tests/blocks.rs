@@ -106,7 +106,7 @@ fn arguments_come_with_the_block_or_in_pieces_but_once() {
 
 #[test]
 fn the_tool_that_stands_in_speaks_as_text() {
-    let name = super::super::SCHEMA_TOOL;
+    let name = crate::wire::encode::ANSWER_TOOL;
     let stand_in = json!({"type": "tool_use", "id": "t", "name": name, "input": {}});
     let (chunks, _) = stream(
         &[

@@ -121,7 +121,7 @@ fn a_form_is_held_where_it_can_be_and_asked_for_where_not() {
     let own = |choice: Value| json!({"response_format": format, "tools": [tool()], "tool_choice": choice});
     for (choice, sent_choice, tools) in [
         (json!("auto"), json!({"type": "any"}), 2),
-        (json!("none"), json!({"type": "tool", "name": super::super::SCHEMA_TOOL}), 2),
+        (json!("none"), json!({"type": "tool", "name": crate::wire::encode::ANSWER_TOOL}), 2),
         (json!("required"), json!({"type": "any"}), 1),
         (json!({"type": "function", "function": {"name": "f"}}), json!({"type": "tool", "name": "f"}), 1),
     ] {

@@ -8,12 +8,10 @@ use super::message::{CachePoint, cache_point};
 use super::thinking::Thinking;
 use crate::chat::Trait;
 use crate::chat::conversation::{ResponseFormat, Tool, ToolChoice};
-use crate::wire::bedrock_converse::ANSWER_TOOL;
-use crate::wire::encode::Notes;
+use crate::wire::encode::{ANSWER_TOOL, ANSWER_TOOL_PURPOSE, Notes};
 
 /// A function that takes nothing.
 const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
-const ANSWER_DESCRIPTION: &str = "Give the answer by calling this, in the form of its parameters.";
 
 /// What a request says of tools and forms.
 #[derive(Default)]
@@ -238,7 +236,7 @@ fn form(given: Given<'_>) -> Form<'_> {
                     text_format: TextFormat { r#type: "json_schema", structure },
                 });
             }
-            Form::Tool { schema, description: description.unwrap_or(ANSWER_DESCRIPTION) }
+            Form::Tool { schema, description: description.unwrap_or(ANSWER_TOOL_PURPOSE) }
         }
         ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. } => Form::Unknown,
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::chat::{Facts, Trait, Traits};
-use crate::wire::bedrock_converse::ANSWER_TOOL;
+use crate::wire::encode::ANSWER_TOOL;
 use crate::wire::testing::{self, Target};
 use crate::wire::{Quirks, WireFormat};
 

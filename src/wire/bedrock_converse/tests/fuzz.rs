@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::wire::bedrock_converse::ANSWER_TOOL;
+use crate::wire::encode::ANSWER_TOOL;
 use crate::wire::eventstream::CONTENT_TYPE;
 use crate::wire::eventstream::tests::{event_frame, frame};
 use crate::wire::recorded::Case;
