@@ -16,6 +16,7 @@ use crate::http::body_room::BodyRoom;
 use crate::http::door;
 use crate::http::front::{Front, Limits};
 use crate::http::readiness::Readiness;
+use crate::policy::account::Accounts;
 use crate::policy::route::Router;
 use crate::policy::vault::Vault;
 use crate::receipt::Batch;
@@ -27,6 +28,8 @@ use crate::upstream::{Fetcher, Fetching, Keyring, Link};
 pub struct Shared {
     /// The routing table.
     pub router: Arc<Router>,
+    /// What cells share of the accounts.
+    pub accounts: Arc<Accounts>,
     /// Configured accounts.
     pub providers: Vec<Arc<Provider>>,
     /// TLS roots and protocol.
@@ -69,9 +72,14 @@ impl Shared {
                 }
             }
         });
-        let supervisor =
-            Supervisor::new(Arc::clone(&self.router), links.collect(), Rc::clone(&outbox), door::now_ms)
-                .start();
+        let supervisor = Supervisor::new(
+            Arc::clone(&self.router),
+            Arc::clone(&self.accounts),
+            links.collect(),
+            Rc::clone(&outbox),
+            door::now_ms,
+        )
+        .start();
         self.supervisors.lock().unwrap_or_else(PoisonError::into_inner).push(supervisor.clone());
         Data::new(Front {
             supervisor,

@@ -17,11 +17,12 @@ use tokio::time::{Instant, timeout_at};
 
 use self::encoding::encode;
 use self::images::Images;
-use crate::actors::messages::{Assign, Assigned, Execute};
-use crate::actors::provider::Provider;
+use crate::actors::messages::{Assign, Assigned, Assignee, Execute, Verdict};
 use crate::actors::supervisor::Supervisor;
 use crate::chat::ChatRequest;
+use crate::config::Route;
 use crate::error::Error;
+use crate::policy::admission::Share;
 use crate::policy::route::{Ask, Target};
 use crate::store::KeyEntry;
 use crate::upstream::{Attempt, Call, Failure, Fetcher, Outgoing, ReplyEvent};
@@ -45,6 +46,12 @@ pub struct Order {
     pub strict: bool,
     /// When the call must be over.
     pub deadline: Instant,
+    /// Who waits for it, should it have to wait.
+    pub share: Share,
+    /// The session it belongs to, as a hash.
+    pub session: Option<u64>,
+    /// Tokens that it may use, prompt and completion.
+    pub tokens: u64,
     /// `id` for answers that come without one.
     pub fallback_id: String,
     /// Seconds since the epoch.
@@ -56,7 +63,7 @@ pub struct Order {
 /// One call under way.
 pub struct Dispatch {
     order: Order,
-    targets: VecDeque<(Target, Arc<crate::config::Provider>, Addr<Provider>)>,
+    targets: VecDeque<Assignee>,
     running: Option<mpsc::Receiver<ReplyEvent>>,
     images: Images,
     envelope: Envelope,
@@ -97,7 +104,7 @@ impl Dispatch {
         order: impl FnOnce() -> Result<Order, Error>,
     ) -> Result<Self, Error> {
         let assigned = supervisor.send(Assign { ask, key }).await.map_err(|_| Error::Internal)??;
-        let Assigned { targets, requested_provider } = assigned;
+        let Assigned { targets, requested_provider, .. } = assigned;
         let order = order()?;
         let envelope = Envelope {
             requested_model: order.request.model.clone(),
@@ -251,7 +258,7 @@ impl Dispatch {
     async fn execute(&mut self, patience_ends: Instant) -> Result<bool, Error> {
         let mut refusal = None;
         while self.ready(patience_ends).await {
-            let Some((target, provider, address)) = self.targets.pop_front() else {
+            let Some(Assignee { target, provider, address, .. }) = self.targets.pop_front() else {
                 // What an upstream said is worth more than that a further one could not be asked.
                 return Err(self.last.take().or(refusal).unwrap_or(Error::Internal));
             };
@@ -278,31 +285,20 @@ impl Dispatch {
                     return Err(self.last.take().unwrap_or(Error::Timeout(message)));
                 }
             };
-            let stream = self.order.request.stream;
-            let out = Outgoing {
-                wire: route.wire,
-                stream,
-                path: route.path(&target.upstream, stream),
-                headers: encoded.headers,
-                body: encoded.body,
-            };
-            let (events, running) = mpsc::channel(CHANNEL);
-            let attempt = Attempt {
-                call: Arc::clone(&self.order.call),
-                target,
-                number: self.attempts + 1,
-                out,
-                envelope: Box::new(self.envelope.clone()),
-                deadline: self.order.deadline,
-                events,
-            };
+            let (attempt, running) = self.attempt(target, &route, encoded.headers, encoded.body);
             self.sent_upstream.get_or_insert_with(std::time::Instant::now);
-            let Ok(verdict) = timeout_at(self.order.deadline, address.send(Execute(attempt))).await else {
+            let Ok(verdict) = timeout_at(
+                self.order.deadline,
+                address.send(Execute { attempt, permit: None, wait_until: None }),
+            )
+            .await
+            else {
                 let message = "The gateway could not ask a provider in time; try again.".to_owned();
                 return Err(self.last.take().unwrap_or(Error::Timeout(message)));
             };
             match verdict {
-                Ok(Ok(())) => {
+                Ok(Ok(Verdict::Queued(..))) => refusal = Some(Error::Internal),
+                Ok(Ok(Verdict::Running)) => {
                     self.attempts += 1;
                     self.dropped = encoded.dropped;
                     self.running = Some(running);
@@ -315,9 +311,36 @@ impl Dispatch {
         Ok(false)
     }
 
+    /// The next attempt, and where what it brings comes out.
+    fn attempt(
+        &self,
+        target: Target,
+        route: &Route,
+        headers: Vec<(&'static str, String)>,
+        body: Bytes,
+    ) -> (Box<Attempt>, mpsc::Receiver<ReplyEvent>) {
+        let stream = self.order.request.stream;
+        let path = route.path(&target.upstream, stream);
+        let (events, running) = mpsc::channel(CHANNEL);
+        let attempt = Box::new(Attempt {
+            call: Arc::clone(&self.order.call),
+            target,
+            number: self.attempts + 1,
+            out: Outgoing { wire: route.wire, stream, path, credential: 0, headers, body },
+            envelope: Box::new(self.envelope.clone()),
+            deadline: self.order.deadline,
+            content_deadline: self.order.deadline,
+            session: self.order.session,
+            share: self.order.share.clone(),
+            tokens: self.order.tokens,
+            events,
+        });
+        (attempt, running)
+    }
+
     /// True when nothing must be waited for before the next target is asked.
     async fn ready(&mut self, patience_ends: Instant) -> bool {
-        let Some((target, provider, _)) = self.targets.front() else { return true };
+        let Some(Assignee { target, provider, .. }) = self.targets.front() else { return true };
         let wire = provider.route(&target.upstream, target.facts()).wire;
         !self.inlines_images(wire) || self.images.settled(&self.order, wire, patience_ends).await
     }

@@ -6,7 +6,9 @@ use actix::prelude::*;
 
 use super::provider::Provider;
 use crate::error::Error;
-use crate::policy::route::{Ask, Router, Target};
+use crate::policy::account::{Account, Accounts};
+use crate::policy::admission::{Permit, Ticket};
+use crate::policy::route::{Ask, Hedge, Router, Target};
 use crate::store::KeyEntry;
 use crate::upstream::{Attempt, Finished, Link};
 
@@ -24,15 +26,48 @@ pub struct Assign {
 #[derive(Debug)]
 pub struct Assigned {
     /// At least one.
-    pub targets: Vec<(Target, Arc<crate::config::Provider>, Addr<Provider>)>,
+    pub targets: Vec<Assignee>,
     /// The provider prefix of the model string, if it had one.
     pub requested_provider: Option<Arc<str>>,
+    /// When a second target is asked beside the first.
+    pub hedge: Option<Hedge>,
+    /// What the process may spend on further attempts.
+    pub accounts: Arc<Accounts>,
+}
+
+/// One target, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct Assignee {
+    /// Whom to ask for what.
+    pub target: Target,
+    /// The row.
+    pub provider: Arc<crate::config::Provider>,
+    /// What all cells share of it.
+    pub account: Arc<Account>,
+    /// Its actor on this cell.
+    pub address: Addr<Provider>,
 }
 
 /// Dispatch -> Provider: run this attempt. The answer is the admission verdict, at once; bytes ride the channel.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), Error>")]
-pub struct Execute(pub Attempt);
+#[rtype(result = "Result<Verdict, Error>")]
+pub struct Execute {
+    /// What to run.
+    pub attempt: Box<Attempt>,
+    /// A place that was waited for.
+    pub permit: Option<Permit>,
+    /// It may wait for a place until then; `None`: it is refused when there is none.
+    pub wait_until: Option<std::time::Instant>,
+}
+
+/// What becomes of an attempt that is not refused.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It runs.
+    Running,
+    /// It must wait: come again with the permit.
+    Queued(Box<Attempt>, Ticket),
+}
 
 /// Exchange guard -> its Provider: an admitted attempt ended. Sent exactly once per admitted attempt.
 #[derive(Debug, Message)]

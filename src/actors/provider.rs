@@ -1,26 +1,34 @@
-//! The Provider actor: one configured upstream account on one cell. It admits attempts and holds the account's
-//! connection pool; the exchanges run as tasks of the thread, never in the actor's own context.
+//! The Provider actor: one configured upstream account on one cell. It admits attempts (a place, a credential, the
+//! breaker's word) and feeds what they find into what all cells share of the account; the exchanges run as tasks of
+//! the thread, never in the actor's own context.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use super::messages::{AttemptFinished, Cut, Execute};
+use super::messages::{AttemptFinished, Cut, Execute, Verdict};
 use crate::error::Error;
-use crate::receipt::{Outcome, Receipt};
-use crate::upstream::{Finished, Link, Meter, Sinks, run};
+use crate::policy::account::Account;
+use crate::policy::admission::{Permit, Shed};
+use crate::policy::pool::{Unavailable, Wanted};
+use crate::receipt::Receipt;
+use crate::upstream::{Attempt, Finished, Held, Link, Meter, Sinks, run};
 
 /// Messages that wait at most; a sender waits beyond it. One message is one attempt or the end of one.
 const MAILBOX: usize = 1024;
-/// What a caller is told to wait when the provider is at its limit here.
-const BUSY_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+/// What a caller is told to wait for a process that ends: another one is there by then.
+const ENDING_RETRY: Duration = Duration::from_secs(1);
 
 /// What a provider actor is made from; kept by the supervisor so that it can make it again.
 #[derive(Clone)]
 pub struct Factory {
     /// The account's client on this cell.
     pub link: Rc<Link>,
+    /// What all cells share of it.
+    pub account: Arc<Account>,
     /// Takes receipts.
     pub receipt: Rc<dyn Fn(Receipt)>,
     /// Milliseconds since the epoch.
@@ -30,10 +38,8 @@ pub struct Factory {
 /// One upstream account on one cell.
 pub struct Provider {
     factory: Factory,
-    /// Attempts admitted and not finished.
-    in_flight: usize,
-    /// Attempts that ended, by outcome: the seam for health.
-    ended: [u64; 3],
+    /// State of the generator that the credentials' weights draw from.
+    random: u64,
     /// Turns true when exchanges must end; each of them holds a receiver.
     cut: watch::Sender<bool>,
 }
@@ -41,8 +47,8 @@ pub struct Provider {
 impl Factory {
     /// Starts the actor on this thread.
     pub fn start(&self) -> Addr<Provider> {
-        Provider { factory: self.clone(), in_flight: 0, ended: [0; 3], cut: watch::Sender::new(false) }
-            .start()
+        let random = (self.now_ms)().unsigned_abs() | 1;
+        Provider { factory: self.clone(), random, cut: watch::Sender::new(false) }.start()
     }
 }
 
@@ -54,21 +60,44 @@ impl Actor for Provider {
     }
 }
 
-impl Handler<Execute> for Provider {
-    type Result = Result<(), Error>;
+impl Provider {
+    /// A place, the breaker's word and a credential, or why the attempt is not run.
+    fn hold(&mut self, attempt: &Attempt, permit: Permit, now: Instant) -> Result<Held, Error> {
+        let Factory { link, account, .. } = &self.factory;
+        let provider = &link.provider;
+        let pass = attempt.target.health.admit(&provider.breaker, now).map_err(|wait| Error::Overloaded {
+            message: format!("{} is not asked for this model just now: it failed too often.", provider.id),
+            retry_after: wait,
+        })?;
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let wanted = Wanted {
+            model: &attempt.target.upstream,
+            tokens: attempt.tokens,
+            session: attempt.session,
+            random: self.random >> 16,
+        };
+        let credential = account.pool().take(&wanted, now).map_err(|none| match none {
+            Unavailable::Limited(wait) => Error::UpstreamRateLimited {
+                message: format!("{} limits the gateway's requests.", provider.id),
+                retry_after: Some(wait),
+            },
+            Unavailable::Refused(_) => Error::UpstreamAuth(format!(
+                "{} refused the gateway's credential or account and is not asked until it is tried again.",
+                provider.id
+            )),
+        });
+        match credential {
+            Ok(credential) => Ok(Held { permit, credential, pass }),
+            Err(error) => {
+                attempt.target.health.unused(pass);
+                Err(error)
+            }
+        }
+    }
 
-    fn handle(&mut self, Execute(attempt): Execute, ctx: &mut Context<Self>) -> Result<(), Error> {
-        let provider = &self.factory.link.provider;
-        if *self.cut.borrow() {
-            let message = "The gateway is shutting down.".to_owned();
-            return Err(Error::Overloaded { message, retry_after: BUSY_RETRY });
-        }
-        if self.in_flight >= provider.max_in_flight {
-            let message =
-                format!("{} is at its limit of {} requests here.", provider.id, provider.max_in_flight);
-            return Err(Error::Overloaded { message, retry_after: BUSY_RETRY });
-        }
-        self.in_flight += 1;
+    /// Runs an attempt as a task of this thread.
+    fn run(&self, mut attempt: Box<Attempt>, held: Held, ctx: &Context<Self>) {
+        attempt.out.credential = held.credential.index;
         let address = ctx.address();
         let sinks = Sinks {
             receipt: Rc::clone(&self.factory.receipt),
@@ -76,8 +105,9 @@ impl Handler<Execute> for Provider {
             finished: Rc::new(move |finished| address.do_send(AttemptFinished(finished))),
             now_ms: self.factory.now_ms,
         };
-        let call = std::sync::Arc::clone(&attempt.call);
-        let meter = Meter::start(call, attempt.target.clone(), attempt.number, &attempt.out.body, sinks);
+        let call = Arc::clone(&attempt.call);
+        let target = attempt.target.clone();
+        let meter = Meter::start(call, target, attempt.number, &attempt.out.body, Some(held), sinks);
         let exchange = run(Rc::clone(&self.factory.link), attempt, meter);
         let mut cut = self.cut.subscribe();
         actix_rt::spawn(async move {
@@ -89,8 +119,42 @@ impl Handler<Execute> for Provider {
                 Ok(_) = cut.wait_for(|cut| *cut) => {}
             }
         });
-        Ok(())
     }
+}
+
+impl Handler<Execute> for Provider {
+    type Result = Result<Verdict, Error>;
+
+    fn handle(&mut self, message: Execute, ctx: &mut Context<Self>) -> Result<Verdict, Error> {
+        let Execute { attempt, permit, wait_until } = message;
+        let Factory { link, account, .. } = &self.factory;
+        let provider = Arc::clone(&link.provider);
+        if *self.cut.borrow() {
+            let message = "The gateway is shutting down.".to_owned();
+            return Err(Error::Overloaded { message, retry_after: ENDING_RETRY });
+        }
+        let now = Instant::now();
+        let rule = &provider.admission;
+        let permit = match permit.or_else(|| account.gate.try_enter(rule, now)) {
+            Some(permit) => permit,
+            None => {
+                let deadline = wait_until.unwrap_or(now);
+                let ticket = account.gate.enqueue(&attempt.share, rule, now, deadline);
+                return ticket
+                    .map(|ticket| Verdict::Queued(attempt, ticket))
+                    .map_err(|shed| full(&provider.id, shed));
+            }
+        };
+        let held = self.hold(&attempt, permit, now)?;
+        self.run(attempt, held, ctx);
+        Ok(Verdict::Running)
+    }
+}
+
+/// A provider that has as many attempts as it takes.
+fn full(provider: &str, Shed { retry_after }: Shed) -> Error {
+    let message = format!("{provider} has as many requests from here as it takes.");
+    Error::Overloaded { message, retry_after }
 }
 
 impl Handler<Cut> for Provider {
@@ -107,17 +171,19 @@ impl Handler<AttemptFinished> for Provider {
     type Result = ();
 
     fn handle(&mut self, AttemptFinished(finished): AttemptFinished, _: &mut Context<Self>) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let Finished { outcome, status, duration_ms, ttft_ms } = finished;
-        let at = match outcome {
-            Outcome::Completed => 0,
-            Outcome::Failed => 1,
-            Outcome::Cancelled => 2,
-        };
-        if let Some(count) = self.ended.get_mut(at) {
-            *count += 1;
+        let Finished { target, credential, seen, .. } = finished;
+        let Factory { link, account, .. } = &self.factory;
+        let (provider, now) = (&link.provider, Instant::now());
+        if target.health.record(&seen, &provider.breaker, now) {
+            let state = target.health.reading(now).state;
+            tracing::warn!(provider = %provider.id, model = %target.model, ?state, "breaker");
         }
-        tracing::trace!(provider = %self.factory.link.provider.id, status, duration_ms, ttft_ms, "attempt finished");
+        account.gate.observe(&seen, &provider.admission, now);
+        if let Some(index) = credential
+            && account.pool().observe(index, &target.upstream, &seen, now)
+        {
+            tracing::error!(provider = %provider.id, credential = index, sign = ?seen.sign, "credential");
+        }
     }
 }
 

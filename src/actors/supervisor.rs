@@ -6,14 +6,16 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::prelude::*;
 
-use super::messages::{Assign, Assigned, Cut, Drain, Reload};
+use super::messages::{Assign, Assigned, Assignee, Cut, Drain, Reload};
 use super::outbox::Outbox;
 use super::provider::{Factory, Provider};
 use crate::error::Error;
-use crate::policy::route::{Now, Router};
+use crate::policy::account::Accounts;
+use crate::policy::route::{Now, Plan, Router, Target};
 use crate::upstream::Link;
 
 /// Messages that wait at most; a sender waits beyond it.
@@ -30,6 +32,7 @@ struct Slot {
 /// The decision maker of one cell.
 pub struct Supervisor {
     router: Arc<Router>,
+    accounts: Arc<Accounts>,
     slots: HashMap<Arc<str>, Slot>,
     outbox: Rc<Outbox>,
     now_ms: fn() -> i64,
@@ -41,9 +44,16 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A supervisor for these providers; the actors start with it.
-    pub fn new(router: Arc<Router>, links: Vec<Rc<Link>>, outbox: Rc<Outbox>, now_ms: fn() -> i64) -> Self {
+    pub fn new(
+        router: Arc<Router>,
+        accounts: Arc<Accounts>,
+        links: Vec<Rc<Link>>,
+        outbox: Rc<Outbox>,
+        now_ms: fn() -> i64,
+    ) -> Self {
         let mut supervisor = Self {
             router,
+            accounts,
             slots: HashMap::new(),
             outbox,
             now_ms,
@@ -59,20 +69,24 @@ impl Supervisor {
             let id = Arc::clone(&link.provider.id);
             let outbox = Rc::clone(&self.outbox);
             let receipt = Rc::new(move |receipt| outbox.receipt(receipt));
-            let factory = Factory { link, receipt, now_ms: self.now_ms };
+            let account = self.accounts.of(&link.provider, Instant::now());
+            let factory = Factory { link, account, receipt, now_ms: self.now_ms };
             let address = factory.start();
             self.slots.insert(id, Slot { factory, address });
         }
     }
 
-    /// A live address of a provider.
-    fn address(&mut self, id: &Arc<str>) -> Option<(Arc<crate::config::Provider>, Addr<Provider>)> {
+    /// A target with a live address.
+    fn assignee(&mut self, target: Target) -> Option<Assignee> {
+        let id = &target.provider;
         let slot = self.slots.get_mut(id)?;
         if !slot.address.connected() {
             tracing::error!(provider = %id, "the provider actor is gone; starting another");
             slot.address = slot.factory.start();
         }
-        Some((Arc::clone(&slot.factory.link.provider), slot.address.clone()))
+        let Factory { link, account, .. } = &slot.factory;
+        let (provider, account) = (Arc::clone(&link.provider), Arc::clone(account));
+        Some(Assignee { target, provider, account, address: slot.address.clone() })
     }
 
     /// Today, `YYYY-MM-DD`.
@@ -109,20 +123,15 @@ impl Handler<Assign> for Supervisor {
         self.refresh_today();
         let random = self.next_random();
         let allowed = |model: &str, provider: &str| key.may_use(model, provider);
-        let now = Now { today: &self.today.1, random, allowed: &allowed };
+        let now = Now { today: &self.today.1, at: Instant::now(), random, allowed: &allowed };
         let plan = self.router.plan(&ask, &now)?;
-        let targets: Vec<_> = plan
-            .targets
-            .into_iter()
-            .filter_map(|target| {
-                let (provider, address) = self.address(&target.provider)?;
-                Some((target, provider, address))
-            })
-            .collect();
+        let Plan { targets, requested_provider, hedge } = plan;
+        let targets: Vec<_> = targets.into_iter().filter_map(|target| self.assignee(target)).collect();
         if targets.is_empty() {
             return Err(Error::Internal);
         }
-        Ok(Assigned { targets, requested_provider: plan.requested_provider })
+        self.accounts.budget.earn();
+        Ok(Assigned { targets, requested_provider, hedge, accounts: Arc::clone(&self.accounts) })
     }
 }
 

@@ -8,10 +8,12 @@ pub mod fields;
 mod message;
 
 pub mod request;
+mod routing;
 mod usage;
 
 pub use conversation::Conversation;
 pub use facts::{Facts, Trait, Traits};
 pub use message::Text;
 pub use request::{ChatRequest, Effort, Uses};
+pub use routing::Routing;
 pub use usage::{Billed, Usage};

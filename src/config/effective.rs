@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::resolve::Wanted;
 use super::schema::{self, Kind};
 use super::secret;
-use super::settings::{AuthStyle, Provider, Settings};
+use super::settings::{AuthStyle, BreakerRule, Provider, Settings};
 
 /// Renders `settings`, in the shape of the file they came from.
 pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wanted>) -> Value {
@@ -57,6 +59,22 @@ fn masked(kind: Kind, value: &Value) -> Value {
     }
 }
 
+fn ms(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}
+
+fn breaker(rule: &BreakerRule) -> Value {
+    json!({
+        "consecutive_failures": rule.consecutive_failures,
+        "failure_rate": rule.failure_rate,
+        "slow_call": (!rule.slow_call.is_zero()).then(|| ms(rule.slow_call)),
+        "slow_rate": rule.slow_rate,
+        "minimum_calls": rule.minimum_calls,
+        "cool_down": ms(rule.cool_down),
+        "cool_down_max": ms(rule.cool_down_max),
+    })
+}
+
 fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
     let given_key = row.and_then(|row| row.get("api_key")).and_then(Value::as_str).map(secret::shown);
     let identity = row.and_then(|row| row.get("credentials")).and_then(Value::as_str);
@@ -87,13 +105,17 @@ fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
         "api_key": api_key,
         "catalog": provider.catalog.as_ref(),
         "headers": headers,
-        "max_in_flight": provider.max_in_flight,
+        "max_in_flight": provider.admission.ceiling,
+        "min_in_flight": provider.admission.floor,
+        "adaptive_limit": provider.admission.adaptive,
+        "queue": { "length": provider.admission.queue, "timeout": ms(provider.admission.queue_timeout) },
+        "breaker": breaker(&provider.breaker),
         "timeouts": {
-            "connect": format!("{}ms", timeouts.connect.as_millis()),
-            "head": format!("{}ms", timeouts.head.as_millis()),
-            "first_event": format!("{}ms", timeouts.first_event.as_millis()),
-            "idle": format!("{}ms", timeouts.idle.as_millis()),
-            "total": format!("{}ms", timeouts.total.as_millis()),
+            "connect": ms(timeouts.connect),
+            "head": ms(timeouts.head),
+            "first_event": ms(timeouts.first_event),
+            "idle": ms(timeouts.idle),
+            "total": ms(timeouts.total),
         },
         "quirks": row.and_then(|row| row.get("quirks")).cloned().unwrap_or_else(|| json!({})),
     })

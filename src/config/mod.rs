@@ -21,6 +21,8 @@ mod schema;
 mod secret;
 mod settings;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 mod units;
 mod validate;
@@ -35,6 +37,6 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    Alias, AliasTarget, AuthStyle, CatalogSettings, Log, Provider, ReasoningSettings, Route, Server,
-    Settings, Timeouts,
+    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, Log, Provider,
+    ReasoningSettings, Route, Server, Settings, Timeouts,
 };

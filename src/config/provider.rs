@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::route;
 use super::schema::Kind;
 use super::secret::{self, Outside, Resolved, Secret};
-use super::settings::{AuthStyle, Provider, Timeouts};
+use super::settings::{AdmissionRule, AuthStyle, BreakerRule, Provider, Timeouts};
 use super::value::{self, Typed};
 use crate::wire::Quirks;
 
@@ -56,6 +56,20 @@ pub fn set_variables(row: &Value, outside: &Outside<'_>) -> Vec<String> {
         .collect()
 }
 
+/// When the provider is not asked for a while.
+fn breaker(read: &Reader<'_>) -> BreakerRule {
+    let number = |key: &str| read.number(key).and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    BreakerRule {
+        consecutive_failures: number("breaker.consecutive_failures"),
+        failure_rate: number("breaker.failure_rate"),
+        slow_call: read.duration("breaker.slow_call"),
+        slow_rate: number("breaker.slow_rate"),
+        minimum_calls: number("breaker.minimum_calls"),
+        cool_down: read.duration("breaker.cool_down"),
+        cool_down_max: read.duration("breaker.cool_down_max"),
+    }
+}
+
 impl Draft<'_> {
     fn provider(&mut self) -> Provider {
         let read = Reader::new(self.row, "providers.*.");
@@ -90,7 +104,14 @@ impl Draft<'_> {
                 idle: read.duration("timeouts.idle"),
                 total: read.duration("timeouts.total"),
             },
-            max_in_flight: read.count("max_in_flight"),
+            admission: AdmissionRule {
+                ceiling: read.count("max_in_flight"),
+                adaptive: read.flag("adaptive_limit"),
+                floor: read.count("min_in_flight"),
+                queue: read.count("queue.length"),
+                queue_timeout: read.duration("queue.timeout"),
+            },
+            breaker: breaker(&read),
         }
     }
 

@@ -7,7 +7,7 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 57] = [
+pub(super) const PROVIDER_KEYS: [Key; 68] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
@@ -25,7 +25,18 @@ pub(super) const PROVIDER_KEYS: [Key; 57] = [
     key("providers.*.catalog", Kind::Text, None, "Provider id under which the catalogue lists its models. Left out: its own."),
     key("providers.*.vars.*", Kind::Var, None, "Values for the placeholders of `base_url`: a literal or `env:NAME`, of several names the first that is set. `auth: entra` takes `tenant`, `client`, `scope` and `authority` from here."),
     key("providers.*.headers.*", Kind::Header, None, "Further headers sent with every request; a literal, `env:NAME` or `file:PATH`. Never printed."),
-    key("providers.*.max_in_flight", Kind::Count(1, 1_000_000), Some("4096"), "Requests in flight at most, per cell (worker thread)."),
+    key("providers.*.max_in_flight", Kind::Count(1, 1_000_000), Some("4096"), "Attempts under way at most, over all worker threads."),
+    key("providers.*.adaptive_limit", Kind::Bool, Some("true"), "Lower the limit when the provider slows down or refuses for overload (429, 503), down to `min_in_flight`, and raise it again up to `max_in_flight`."),
+    key("providers.*.min_in_flight", Kind::Count(1, 1_000_000), Some("4"), "What the adaptive limit never goes below."),
+    key("providers.*.queue.length", Kind::Count(0, 1_000_000), Some("1024"), "Calls that wait for the provider at most, when it has as many as it takes; keys take turns. The next one is shed (503)."),
+    key("providers.*.queue.timeout", Kind::Duration, Some("5s"), "How long a call may wait there; one that would wait longer is shed at once."),
+    key("providers.*.breaker.consecutive_failures", Kind::Count(1, 1_000_000), Some("5"), "Failures of a model in a row after which the provider is not asked for it."),
+    key("providers.*.breaker.failure_rate", Kind::Count(0, 100), Some("50"), "Percentage of failures among the attempts of the last minute after which it is not asked; 0: never."),
+    key("providers.*.breaker.slow_call", Kind::Duration, None, "A first token that takes longer makes a slow call. Left out: none is slow."),
+    key("providers.*.breaker.slow_rate", Kind::Count(1, 100), Some("80"), "Percentage of slow calls among them after which it is not asked."),
+    key("providers.*.breaker.minimum_calls", Kind::Count(1, 1_000_000), Some("20"), "Attempts that a percentage needs."),
+    key("providers.*.breaker.cool_down", Kind::Duration, Some("5s"), "How long it is not asked; then one probe decides, and each that fails doubles the time."),
+    key("providers.*.breaker.cool_down_max", Kind::Duration, Some("2m"), "The longest it is not asked."),
     key("providers.*.timeouts.connect", Kind::Duration, Some("5s"), "TCP connect and TLS handshake."),
     key("providers.*.timeouts.head", Kind::Duration, Some("300s"), "From the request to the response head. Reasoning models that do not stream take minutes."),
     key("providers.*.timeouts.first_event", Kind::Duration, Some("120s"), "From the response head to the first content-bearing event of a stream."),

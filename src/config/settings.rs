@@ -148,8 +148,10 @@ pub struct Provider {
     pub quirks: Quirks,
     /// Deadlines.
     pub timeouts: Timeouts,
-    /// Requests in flight at most, per cell.
-    pub max_in_flight: usize,
+    /// How many attempts it gets at a time.
+    pub admission: AdmissionRule,
+    /// When it is not asked for a while.
+    pub breaker: BreakerRule,
 }
 
 /// Where some models of a provider are served.
@@ -203,6 +205,40 @@ pub struct Timeouts {
     pub idle: Duration,
     /// The whole attempt.
     pub total: Duration,
+}
+
+/// How many attempts a provider gets at a time, over all cells of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmissionRule {
+    /// Attempts at a time at most.
+    pub ceiling: usize,
+    /// Adapt the limit between `floor` and `ceiling` to what the provider can take.
+    pub adaptive: bool,
+    /// Attempts at a time at least, whatever the provider says.
+    pub floor: usize,
+    /// Calls that wait at most.
+    pub queue: usize,
+    /// How long one may wait.
+    pub queue_timeout: Duration,
+}
+
+/// When a target is not asked for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerRule {
+    /// Failures in a row that open it.
+    pub consecutive_failures: u32,
+    /// Failures among all attempts that open it, percent; 0: never.
+    pub failure_rate: u32,
+    /// A first token that takes longer than this makes a slow call; zero: none is.
+    pub slow_call: Duration,
+    /// Slow calls among all attempts that open it, percent.
+    pub slow_rate: u32,
+    /// Attempts in the window before a rate counts.
+    pub minimum_calls: u32,
+    /// How long it stays open the first time; doubles each time a probe fails.
+    pub cool_down: Duration,
+    /// The longest it stays open.
+    pub cool_down_max: Duration,
 }
 
 /// A name of the operator's own for a weighted list of targets.

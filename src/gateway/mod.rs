@@ -29,6 +29,7 @@ use crate::http::admin::{Admin, Shown};
 use crate::http::body_room::BodyRoom;
 use crate::http::front::Limits;
 use crate::http::readiness::{Readiness, Stage};
+use crate::policy::account::Accounts;
 use crate::policy::route::{Router, Upstream};
 use crate::policy::vault::Vault;
 use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
@@ -74,12 +75,7 @@ impl Gateway {
     /// # Errors
     /// A folder that cannot be written, a port that is taken, a provider row that HTTP cannot carry.
     pub async fn start(settings: &Settings, catalog: Arc<Catalog>) -> Result<Self, StartError> {
-        std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
-            let folder = settings.data_dir.display();
-            StartError(format!(
-                "data_dir {folder} cannot be made: {error}. Choose another or mend its rights."
-            ))
-        })?;
+        make_folder(&settings.data_dir)?;
         let store =
             SqliteStore::open(&settings.data_dir).await.map_err(|error| StartError(error.to_string()))?;
         let (admin_key, admin_key_file) = admin_key::settle(settings)?;
@@ -98,9 +94,11 @@ impl Gateway {
             Pace::default(),
         );
         let (cut, when_cut) = watch::channel(false);
+        let accounts = Arc::<Accounts>::default();
         let shown = Shown::of(settings, Arc::clone(&catalog));
         let shared = Shared {
-            router: Arc::new(router(settings, catalog)),
+            router: Arc::new(router(settings, catalog, &accounts)),
+            accounts,
             providers: settings.providers.values().cloned().collect(),
             tls: tls_config().map_err(|error| StartError(format!("TLS: {error}")))?,
             keyring: keyring(settings)?,
@@ -213,13 +211,23 @@ impl Gateway {
     }
 }
 
+/// Makes the folder of the gateway's own files.
+fn make_folder(folder: &std::path::Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let folder = folder.display();
+        StartError(format!("data_dir {folder} cannot be made: {error}. Choose another or mend its rights."))
+    })
+}
+
 /// The routing table of these settings.
-fn router(settings: &Settings, catalog: Arc<Catalog>) -> Router {
+fn router(settings: &Settings, catalog: Arc<Catalog>, accounts: &Accounts) -> Router {
+    let now = std::time::Instant::now();
     let upstream = |provider: &Arc<Provider>| Upstream {
         id: Arc::clone(&provider.id),
         catalog: Arc::clone(&provider.catalog),
         credentialed: provider.has_credential(),
         env: provider.env.clone(),
+        account: accounts.of(provider, now),
     };
     let alias = |alias: &crate::config::Alias| {
         alias.targets.iter().map(|target| (target.model.clone(), target.weight)).collect()

@@ -18,6 +18,7 @@ use super::{door, stream};
 use crate::chat::request;
 use crate::dispatch::{Dispatch, Order, Step};
 use crate::error::Error;
+use crate::policy::admission::{Priority, Share};
 use crate::policy::quota::Gauge;
 use crate::policy::route::Ask;
 use crate::store::KeyEntry;
@@ -96,9 +97,23 @@ async fn dispatch(
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
     let fetcher = front.fetcher.clone();
+    let (share, session) =
+        (Share { key: Arc::clone(&key.caller.key_id), weight: 1, priority: Priority::Normal }, ask.session);
     Dispatch::assign(&front.supervisor, key, ask, move || {
         let request = Arc::new(parsed);
-        Ok(Order { call, body, request, strict, deadline, fallback_id, created_s, fetcher })
+        Ok(Order {
+            call,
+            body,
+            request,
+            strict,
+            deadline,
+            share,
+            session,
+            tokens: estimate,
+            fallback_id,
+            created_s,
+            fetcher,
+        })
     })
     .await
 }

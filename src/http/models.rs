@@ -101,7 +101,12 @@ impl Seen<'_> {
         }
         let allowed = |model: &str, provider: &str| self.key.may_use(model, provider);
         let ask = Ask { model: name.to_owned(), ..Ask::default() };
-        self.router.plan(&ask, &Now { today: self.today, random: 0, allowed: &allowed }).is_ok()
+        self.router
+            .plan(
+                &ask,
+                &Now { today: self.today, at: std::time::Instant::now(), random: 0, allowed: &allowed },
+            )
+            .is_ok()
     }
 
     /// `provider/name` with the one offer that it means.

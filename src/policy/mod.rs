@@ -1,8 +1,13 @@
 //! Decisions: state machines and arithmetic without clock, I/O or actors; `now` is a parameter.
 
+pub mod account;
 pub mod address;
+pub mod admission;
 pub mod completion;
+pub mod health;
+pub mod pool;
 pub mod quota;
+pub mod retry;
 pub mod route;
 pub mod tokens;
 pub mod vault;

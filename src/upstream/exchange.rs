@@ -19,6 +19,7 @@ use super::link::{Link, LinkError, Outgoing};
 use super::meter::Meter;
 use crate::chat::Usage;
 use crate::error::Error;
+use crate::policy::admission::Share;
 use crate::policy::route::Target;
 use crate::policy::tokens;
 use crate::wire::quirks::any_glob;
@@ -45,6 +46,14 @@ pub struct Attempt {
     pub envelope: Box<Envelope>,
     /// When the call must be over.
     pub deadline: Instant,
+    /// When there must be content, or the next target is asked.
+    pub content_deadline: Instant,
+    /// The session it belongs to.
+    pub session: Option<u64>,
+    /// Who waits for it, should it have to wait.
+    pub share: Share,
+    /// Tokens that it may use, prompt and completion.
+    pub tokens: u64,
     /// Where events go; dropping the receiver cancels the exchange.
     pub events: mpsc::Sender<ReplyEvent>,
 }
@@ -100,7 +109,7 @@ impl From<Error> for Stop {
 }
 
 /// Runs one attempt to its end, its failure or its cancel.
-pub async fn run(link: Rc<Link>, attempt: Attempt, mut meter: Meter) {
+pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
     let total = attempt.deadline.min(Instant::now() + link.provider.timeouts.total);
     let mut proof = Proof::default();
     let stop = tokio::select! {

@@ -75,6 +75,8 @@ pub struct Outgoing {
     pub stream: bool,
     /// Path after the provider's `base_url`.
     pub path: String,
+    /// The credential to use, by its place in the row.
+    pub credential: usize,
     /// Headers of this request alone.
     pub headers: Vec<(&'static str, String)>,
     /// The body.

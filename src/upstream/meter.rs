@@ -4,7 +4,7 @@
 //! private: an `async move` block that used one field would drop the guard early and bill nothing.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -13,6 +13,9 @@ use crate::catalog::ServiceTier;
 use crate::chat::Usage;
 use crate::error::Error;
 use crate::money::Usd;
+use crate::policy::admission::Permit;
+use crate::policy::health::{Observation, Pass, Sign};
+use crate::policy::pool::Chosen;
 use crate::policy::route::Target;
 use crate::receipt::{Outcome, Receipt, Unmetered};
 use crate::wire::Decoder;
@@ -24,16 +27,25 @@ const REQUEST_KEPT_MAX: usize = 64 * 1024;
 const BYTES_PER_TOKEN: usize = 4;
 
 /// What an ended attempt means for its provider.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Finished {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// HTTP status, 0 without a head.
-    pub status: u16,
-    /// From sending to the end.
-    pub duration_ms: u32,
-    /// From sending to the first content.
-    pub ttft_ms: Option<u32>,
+    /// Who was asked.
+    pub target: Target,
+    /// With which credential.
+    pub credential: Option<usize>,
+    /// What it says of the target and the credential.
+    pub seen: Observation,
+}
+
+/// What an attempt holds while it lasts: its place at the provider, and under its credential's limits.
+#[derive(Debug)]
+pub struct Held {
+    /// Its place at the provider.
+    pub permit: Permit,
+    /// The credential, and its place there.
+    pub credential: Chosen,
+    /// The breaker's word.
+    pub pass: Pass,
 }
 
 /// Where a meter's findings go: closures, so that this layer need not know the actors.
@@ -60,7 +72,9 @@ pub struct Meter {
     reached: bool,
     outcome: Outcome,
     error: Option<&'static str>,
-    ttft_ms: Option<u32>,
+    sign: Sign,
+    held: Option<Held>,
+    ttft: Option<Duration>,
     usage: Option<Usage>,
     estimated: bool,
     service_tier: Option<Arc<str>>,
@@ -70,7 +84,14 @@ pub struct Meter {
 
 impl Meter {
     /// Starts the clock of an attempt that is about to be sent.
-    pub fn start(call: Arc<Call>, target: Target, number: u16, request: &Bytes, sinks: Sinks) -> Self {
+    pub fn start(
+        call: Arc<Call>,
+        target: Target,
+        number: u16,
+        request: &Bytes,
+        held: Option<Held>,
+        sinks: Sinks,
+    ) -> Self {
         let keep = request.len() <= REQUEST_KEPT_MAX;
         Self {
             call,
@@ -85,7 +106,9 @@ impl Meter {
             // Until proven otherwise; a drop leaves it so.
             outcome: Outcome::Cancelled,
             error: Some("cancelled"),
-            ttft_ms: None,
+            sign: Sign::Neutral,
+            held,
+            ttft: None,
             usage: None,
             estimated: false,
             service_tier: None,
@@ -121,8 +144,8 @@ impl Meter {
 
     /// The first content arrived.
     pub fn first_content(&mut self) {
-        if self.ttft_ms.is_none() {
-            self.ttft_ms = Some(u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX));
+        if self.ttft.is_none() {
+            self.ttft = Some(self.started.elapsed());
         }
     }
 
@@ -170,12 +193,14 @@ impl Meter {
     pub fn completed(&mut self) {
         self.outcome = Outcome::Completed;
         self.error = None;
+        self.sign = Sign::Good;
     }
 
     /// The attempt failed.
     pub fn failed(&mut self, error: &Error, reached: bool) {
         self.outcome = Outcome::Failed;
         self.error = Some(error.class().label);
+        self.sign = Sign::of(error);
         self.reached = reached;
     }
 
@@ -198,6 +223,17 @@ impl Meter {
         self.cost(usage)
     }
 
+    /// What the attempt says of its target.
+    fn observation(&self, usage: Option<&Usage>) -> Observation {
+        Observation {
+            sign: self.sign,
+            ttft: self.ttft,
+            duration: self.started.elapsed(),
+            output_tokens: usage.map(|usage| usage.completion),
+            probe: self.held.as_ref().is_some_and(|held| held.pass.probe),
+        }
+    }
+
     /// The usage to book, and whether it still has to be counted.
     fn settle_usage(&mut self) -> Option<Usage> {
         if let Some(usage) = self.usage {
@@ -216,6 +252,11 @@ impl Meter {
     }
 }
 
+/// Whole milliseconds.
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
 impl Drop for Meter {
     fn drop(&mut self) {
         if std::thread::panicking() && self.outcome == Outcome::Cancelled {
@@ -223,10 +264,11 @@ impl Drop for Meter {
             self.failed(&Error::Internal, self.reached);
         }
         let usage = self.settle_usage();
-        let duration_ms = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let duration_ms = millis(self.started.elapsed());
         self.call.used(self.tokens(usage.as_ref()));
+        let credential = self.held.as_ref().map(|held| held.credential.index);
         let finished =
-            Finished { outcome: self.outcome, status: self.status, duration_ms, ttft_ms: self.ttft_ms };
+            Finished { target: self.target.clone(), credential, seen: self.observation(usage.as_ref()) };
         let receipt = Receipt {
             call_id: self.call.call_id,
             attempt: self.number,
@@ -244,7 +286,7 @@ impl Drop for Meter {
             outcome: self.outcome,
             error: self.error,
             stream: self.call.stream,
-            ttft_ms: self.ttft_ms,
+            ttft_ms: self.ttft.map(millis),
             duration_ms,
             unmetered: usage.is_none().then(|| self.unmetered()),
             cost: usage.as_ref().and_then(|usage| self.charged(usage)),
@@ -254,6 +296,7 @@ impl Drop for Meter {
             service_tier: self.service_tier.clone(),
         };
         (self.sinks.receipt)(receipt);
+        // Before the places are free: who comes next must know what this attempt found.
         (self.sinks.finished)(finished);
     }
 }

@@ -15,5 +15,5 @@ pub use call::{Call, CallFacts};
 pub use exchange::{Attempt, Failure, ReplyEvent, run};
 pub use fetch::{Fetched, Fetcher, Fetching, Wanted};
 pub use link::{Link, LinkError, Outgoing};
-pub use meter::{Finished, Meter, Sinks};
+pub use meter::{Finished, Held, Meter, Sinks};
 pub use tls::tls_config;

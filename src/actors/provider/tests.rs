@@ -16,13 +16,14 @@ use crate::actors::messages::{Assign, Assigned};
 use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
 use crate::actors::testing::Recorder;
-use crate::config::{AuthStyle, Provider as Row, Route, Timeouts};
+use crate::policy::account::Accounts;
+use crate::policy::admission::{Priority, Share};
 use crate::policy::quota::{KeyQuota, Limits};
 use crate::policy::route::{Ask, Router, Target, Upstream};
-use crate::receipt::Caller;
+use crate::receipt::{Caller, Outcome};
 use crate::store::{KeyEntry, KeyTable};
 use crate::upstream::{Attempt, Call, CallFacts, Keyring, Outgoing, ReplyEvent};
-use crate::wire::{Envelope, Quirks, WireFormat};
+use crate::wire::{Envelope, WireFormat};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,39 +40,21 @@ impl Handler<Crash> for Provider {
     }
 }
 
-/// A row for an upstream at this port.
-fn row(port: u16) -> Arc<Row> {
-    let timeouts = Timeouts {
-        connect: PATIENCE,
-        head: PATIENCE,
-        first_event: PATIENCE,
-        idle: PATIENCE,
-        total: PATIENCE,
-    };
-    Arc::new(Row {
-        id: Arc::from("up"),
-        routes: vec![Route { models: vec!["*".to_owned()], ..Route::default() }],
-        responses: false,
-        vars: BTreeMap::new(),
-        base_url: format!("http://127.0.0.1:{port}/v1"),
-        auth: AuthStyle::None,
-        api_key: None,
-        identity: None,
-        env: Vec::new(),
-        catalog: Arc::from("up"),
-        headers: BTreeMap::new(),
-        quirks: Quirks::default(),
-        timeouts,
-        max_in_flight: 8,
-    })
-}
-
 /// A supervisor of one provider at this port.
 fn supervisor(port: u16, outbox: &Rc<Outbox>) -> Addr<Supervisor> {
-    let link = Link::new(row(port), &crate::upstream::tls_config().unwrap(), &Keyring::default()).unwrap();
-    let up = Upstream { id: Arc::from("up"), catalog: Arc::from("up"), credentialed: true, env: Vec::new() };
+    let row = Arc::new(crate::config::testing::row("up", port));
+    let accounts = Arc::<Accounts>::default();
+    let account = accounts.of(&row, std::time::Instant::now());
+    let link = Link::new(row, &crate::upstream::tls_config().unwrap(), &Keyring::default()).unwrap();
+    let up = Upstream {
+        id: Arc::from("up"),
+        catalog: Arc::from("up"),
+        credentialed: true,
+        env: Vec::new(),
+        account,
+    };
     let router = Router::new(Arc::default(), vec![up], BTreeMap::new(), None, BTreeMap::new(), false);
-    Supervisor::new(Arc::new(router), vec![link], Rc::clone(outbox), || 1).start()
+    Supervisor::new(Arc::new(router), accounts, vec![link], Rc::clone(outbox), || 1).start()
 }
 
 /// A key that may use everything.
@@ -94,8 +77,8 @@ async fn assigned(supervisor: &Addr<Supervisor>, key: &Arc<KeyEntry>) -> (Target
     let ask = Ask { model: "up/m".to_owned(), ..Ask::default() };
     let Assigned { targets, .. } =
         supervisor.send(Assign { ask, key: Arc::clone(key) }).await.unwrap().unwrap();
-    let (target, _, address) = targets.into_iter().next().unwrap();
-    (target, address)
+    let first = targets.into_iter().next().unwrap();
+    (first.target, first.address)
 }
 
 /// Hands an attempt to a provider actor.
@@ -116,12 +99,26 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         wire: WireFormat::Openai,
         stream: false,
         path: "/chat/completions".to_owned(),
+        credential: 0,
         headers: Vec::new(),
         body: Bytes::from_static(b"{}"),
     };
     let (envelope, deadline) = (Box::<Envelope>::default(), Instant::now() + PATIENCE);
-    let attempt = Attempt { call, target, number: 1, out, envelope, deadline, events };
-    address.send(Execute(attempt)).await.unwrap().unwrap();
+    let attempt = Box::new(Attempt {
+        call,
+        target,
+        number: 1,
+        out,
+        envelope,
+        deadline,
+        content_deadline: deadline,
+        session: None,
+        share: Share { key: Arc::from("key"), weight: 1, priority: Priority::Normal },
+        tokens: 1,
+        events,
+    });
+    let verdict = address.send(Execute { attempt, permit: None, wait_until: None }).await.unwrap();
+    assert!(matches!(verdict, Ok(Verdict::Running)));
     receiver
 }
 

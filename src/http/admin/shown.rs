@@ -66,7 +66,7 @@ fn provider_view(provider: &Provider, config: &Value) -> Value {
         "catalog": &*provider.catalog,
         "credential": credential,
         "has_credential": provider.has_credential(),
-        "max_in_flight": provider.max_in_flight,
+        "max_in_flight": provider.admission.ceiling,
     })
 }
 

@@ -109,6 +109,7 @@ impl Router {
                     model: Arc::clone(&offer.model),
                     upstream: Arc::clone(&offer.upstream),
                     offer: Some(Arc::clone(offer)),
+                    health: upstream.account.target(&offer.upstream),
                 });
             }
         }

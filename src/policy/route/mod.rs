@@ -10,9 +10,12 @@ mod resolve;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::account::Account;
+use super::health::TargetHealth;
 use crate::catalog::{Capabilities, Capability, Catalog, Offer};
-use crate::chat::{ChatRequest, Facts, Uses};
+use crate::chat::{ChatRequest, Facts, Routing, Uses};
 use crate::error::Error;
 
 /// Targets of one plan at most: more attempts would only make an outage worse.
@@ -29,6 +32,8 @@ pub struct Upstream {
     pub credentialed: bool,
     /// Environment variables that usually hold its credential.
     pub env: Vec<String>,
+    /// What all cells share of it.
+    pub account: Arc<Account>,
 }
 
 /// One model string of an alias, with its weight.
@@ -67,6 +72,10 @@ pub struct Ask {
     pub provider_order: Vec<String>,
     /// Only the first target.
     pub no_fallback: bool,
+    /// What counts most, if the request or its key says so.
+    pub routing: Option<Routing>,
+    /// The session it belongs to, as a hash: the same one gets the same target, while that is well.
+    pub session: Option<u64>,
 }
 
 impl Ask {
@@ -108,6 +117,8 @@ fn needs(uses: Uses) -> Capabilities {
 pub struct Now<'a> {
     /// Today, `YYYY-MM-DD` (UTC).
     pub today: &'a str,
+    /// The moment, for health.
+    pub at: Instant,
     /// A random number, for weights.
     pub random: u64,
     /// May the caller use this model at this provider?
@@ -132,6 +143,8 @@ pub struct Target {
     pub upstream: Arc<str>,
     /// What the catalogue knows; `None` for a name it does not know.
     pub offer: Option<Arc<Offer>>,
+    /// How it has been doing.
+    pub health: Arc<TargetHealth>,
 }
 
 impl Target {
@@ -152,6 +165,17 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// The provider prefix of the model string, if it had one.
     pub requested_provider: Option<Arc<str>>,
+    /// When a second target is asked beside the first; `None`: never.
+    pub hedge: Option<Hedge>,
+}
+
+/// When a second target is asked beside the first that has not begun to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hedge {
+    /// Once the first takes longer than 95 of 100 of its answers did.
+    P95,
+    /// After this long.
+    After(Duration),
 }
 
 impl Router {
@@ -210,11 +234,12 @@ impl Router {
         }
         let plan = match first {
             Err(error) if more.is_empty() => return Err(error),
-            Err(_) => Plan { targets: Vec::new(), requested_provider: prefix(&ask.model) },
+            Err(_) => Plan { targets: Vec::new(), requested_provider: prefix(&ask.model), hedge: None },
             Ok(plan) => plan,
         };
-        let lists = std::iter::once(plan.targets).chain(more).filter(|list| !list.is_empty()).collect();
-        Ok(Plan { targets: merged(lists), requested_provider: plan.requested_provider })
+        let Plan { targets, requested_provider, hedge } = plan;
+        let lists = std::iter::once(targets).chain(more).filter(|list| !list.is_empty()).collect();
+        Ok(Plan { targets: merged(lists), requested_provider, hedge })
     }
 }
 

@@ -40,7 +40,7 @@ impl Router {
         let Some((provider, name)) = asked.split_once('/') else { return Err(self.not_found(asked)) };
         if let Some(upstream) = self.upstreams.iter().find(|upstream| &*upstream.id == provider) {
             let targets = vec![self.pinned(upstream, name, asked, ask, now)?];
-            return Ok(Plan { targets, requested_provider: Some(Arc::clone(&upstream.id)) });
+            return Ok(Plan { targets, requested_provider: Some(Arc::clone(&upstream.id)), hedge: None });
         }
         let Some(env) = self.hints.get(provider) else { return Err(self.not_found(asked)) };
         let offer = self.catalog.offer(provider, name);
@@ -81,6 +81,8 @@ impl Router {
             provider: Arc::clone(&upstream.id),
             upstream: offer.map_or_else(|| Arc::from(name), |offer| Arc::clone(&offer.upstream)),
             model,
+            health: offer
+                .map_or_else(|| upstream.account.others(), |offer| upstream.account.target(&offer.upstream)),
             offer: offer.cloned(),
         })
     }
@@ -195,5 +197,5 @@ impl Router {
 }
 
 fn unpinned(targets: Vec<Target>) -> Plan {
-    Plan { targets, requested_provider: None }
+    Plan { targets, requested_provider: None, hedge: None }
 }

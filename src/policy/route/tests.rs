@@ -32,6 +32,11 @@ const CATALOG: &str = r#"{"version":1,"models":[
 {"id":"homely","offers":[{"provider":"homemade","upstream":"homely","capabilities":[]}]}
 ]}"#;
 
+/// An account of its own.
+fn account(id: &str) -> Arc<Account> {
+    Arc::new(Account::new(&crate::config::testing::row(id, 1), Instant::now()))
+}
+
 fn router() -> Router {
     table(false, None)
 }
@@ -43,6 +48,7 @@ fn table(strict: bool, auto: Option<Vec<String>>) -> Router {
         catalog: Arc::from(id),
         credentialed: id != "keyless",
         env: vec![format!("{}_KEY", id.to_uppercase())],
+        account: account(id),
     };
     let list = |targets: &[(&str, u32)]| -> Vec<Weighted> {
         targets.iter().map(|(model, weight)| ((*model).to_owned(), *weight)).collect()
@@ -79,7 +85,7 @@ fn needing(model: &str, needs: &[Capability]) -> Ask {
 fn plan_without(router: &Router, ask: &Ask, random: u64, denied: &[&str]) -> Result<Plan, Error> {
     let allowed =
         |model: &str, provider: &str| !denied.iter().any(|one| *one == format!("{provider}/{model}"));
-    router.plan(ask, &Now { today: "2026-02-01", random, allowed: &allowed })
+    router.plan(ask, &Now { today: "2026-02-01", at: Instant::now(), random, allowed: &allowed })
 }
 
 /// The targets as `provider/upstream`, or the refusal as `status code: message`.

@@ -24,7 +24,13 @@ fn metered() -> (Meter, Rc<RefCell<Vec<Receipt>>>, KeyQuota) {
     };
     let call = Call::new(facts, quota.admit(10, Instant::now()).unwrap());
     let name: Arc<str> = Arc::from("m");
-    let target = Target { provider: Arc::from("up"), model: Arc::clone(&name), upstream: name, offer: None };
+    let target = Target {
+        provider: Arc::from("up"),
+        model: Arc::clone(&name),
+        upstream: name,
+        offer: None,
+        health: Arc::default(),
+    };
     let receipts = Rc::new(RefCell::new(Vec::new()));
     let booked = Rc::clone(&receipts);
     let sinks = Sinks {
@@ -32,7 +38,7 @@ fn metered() -> (Meter, Rc<RefCell<Vec<Receipt>>>, KeyQuota) {
         finished: Rc::new(|_| {}),
         now_ms: || 7,
     };
-    (Meter::start(call, target, 1, &Bytes::from_static(b"{}"), sinks), receipts, quota)
+    (Meter::start(call, target, 1, &Bytes::from_static(b"{}"), None, sinks), receipts, quota)
 }
 
 #[test]

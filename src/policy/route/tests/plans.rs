@@ -119,6 +119,7 @@ fn fallbacks_follow_the_plan_each_target_once() {
 #[test]
 fn a_long_plan_leaves_a_place_to_every_fallback() {
     let target = |number: usize| Target {
+        health: Arc::default(),
         provider: Arc::from("p"),
         model: Arc::from("m"),
         upstream: Arc::from(number.to_string()),

@@ -1,0 +1,124 @@
+//! Health: what the attempts at a target say of it, and whether it may be asked.
+//!
+//! One [`TargetHealth`] per provider and model, shared by all cells. Rules are parameters, so that a reload needs no
+//! new state; so is the time.
+
+use std::time::{Duration, Instant};
+
+use crate::config::BreakerRule;
+use crate::error::Error;
+
+/// What the end of an attempt says of the target and of the credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It answered.
+    Good,
+    /// It failed: no connection, an error of its own, a broken or unreadable answer, a time-out.
+    Failed,
+    /// It says that it is overloaded, and perhaps for how long.
+    Overloaded(Option<Duration>),
+    /// It limits this credential, and perhaps for how long.
+    Limited(Option<Duration>),
+    /// It refused this credential, or its account is out of credit.
+    Refused,
+    /// Nothing: the request was wrong, or the client left.
+    Neutral,
+}
+
+impl Sign {
+    /// What an error of an attempt says.
+    pub fn of(error: &Error) -> Self {
+        match error {
+            Error::UpstreamRateLimited { retry_after, .. } => Self::Limited(*retry_after),
+            Error::UpstreamAuth(_) => Self::Refused,
+            Error::Upstream { code: "upstream_overloaded", .. } => Self::Overloaded(None),
+            Error::Upstream { .. } | Error::Timeout(_) => Self::Failed,
+            _ => Self::Neutral,
+        }
+    }
+}
+
+/// One attempt that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    /// What it says.
+    pub sign: Sign,
+    /// From sending to the first content.
+    pub ttft: Option<Duration>,
+    /// From sending to the end.
+    pub duration: Duration,
+    /// Tokens written, where known.
+    pub output_tokens: Option<u64>,
+    /// It was the probe of a half-open breaker.
+    pub probe: bool,
+}
+
+/// Where a breaker stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Asked as usual.
+    #[default]
+    Closed,
+    /// Not asked.
+    Open,
+    /// One probe at a time.
+    HalfOpen,
+}
+
+/// What is known of a target at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Share of attempts that went well, decayed; `None` without any.
+    pub success_rate: Option<f32>,
+    /// Mean milliseconds to the first content, decayed.
+    pub ttft_ms: Option<f32>,
+    /// Mean tokens per second after it, decayed.
+    pub tokens_per_s: Option<f32>,
+    /// Attempts behind these numbers, decayed.
+    pub attempts: f32,
+    /// The breaker.
+    pub state: State,
+    /// Not asked until then (breaker open, or told to wait), if that is to come.
+    pub ejected_until: Option<Instant>,
+    /// The ejection is by rate alone (failures or slowness), so that at most half of a model's targets may have it.
+    pub soft: bool,
+}
+
+/// The right to ask a target once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// It is the probe of a half-open breaker: its end decides.
+    pub probe: bool,
+}
+
+/// The health of one target, over all cells.
+#[derive(Debug, Default)]
+pub struct TargetHealth {}
+
+impl TargetHealth {
+    /// What is known now.
+    pub fn reading(&self, _now: Instant) -> Reading {
+        Reading::default()
+    }
+
+    /// Asks the breaker.
+    ///
+    /// # Errors
+    /// How long not to ask.
+    pub fn admit(&self, _rule: &BreakerRule, _now: Instant) -> Result<Pass, Duration> {
+        Ok(Pass::default())
+    }
+
+    /// Gives back the right to ask, which was not used.
+    pub fn unused(&self, _pass: Pass) {}
+
+    /// Takes what an attempt says. True when the breaker changed its state.
+    pub fn record(&self, _seen: &Observation, _rule: &BreakerRule, _now: Instant) -> bool {
+        false
+    }
+
+    /// The time within which 95 of 100 answers began, lately; `None` while too few did.
+    pub fn p95_ttft(&self, _now: Instant) -> Option<Duration> {
+        None
+    }
+}
