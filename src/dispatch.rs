@@ -1,38 +1,36 @@
 //! The attempt loop of one call: assign, execute, wait for content or the next target, then pass on.
 //!
-//! Failover happens before the first content-bearing event and never after it. Invariant: at most one exchange
-//! is running; dropping the dispatch drops its receiver, which cancels the exchange.
+//! Failover happens before the first content-bearing event and never after it. Invariants: at most one exchange is
+//! running, or two where the call is hedged, until one of them has content; dropping the dispatch drops their
+//! receivers, which cancels them; every attempt after the first is paid for out of the retry budget.
 
+mod asking;
 mod encoding;
 mod images;
+mod queue;
+mod running;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::Addr;
-use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use self::encoding::encode;
+use self::asking::{Asked, Waiting};
 use self::images::Images;
-use crate::actors::messages::{Assign, Assigned, Assignee, Execute, Verdict};
+use self::queue::Queue;
+use self::running::Running;
+use crate::actors::messages::{Assign, Assigned};
 use crate::actors::supervisor::Supervisor;
 use crate::chat::ChatRequest;
-use crate::config::Route;
 use crate::error::Error;
+use crate::policy::account::Accounts;
 use crate::policy::admission::Share;
-use crate::policy::route::{Ask, Target};
+use crate::policy::route::{Ask, Hedge};
 use crate::store::KeyEntry;
-use crate::upstream::{Attempt, Call, Failure, Fetcher, Outgoing, ReplyEvent};
-use crate::wire::WireFormat;
+use crate::upstream::{Call, Failure, Fetcher, ReplyEvent};
 use crate::wire::envelope::{AttemptNote, Envelope};
-
-/// Events between an exchange and its dispatch at most; beyond it the upstream is not read.
-const CHANNEL: usize = 8;
-/// Bytes held back before the first content at most; beyond it they go out.
-const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// A request ready to be tried at targets.
 pub struct Order {
@@ -63,13 +61,22 @@ pub struct Order {
 /// One call under way.
 pub struct Dispatch {
     order: Order,
-    targets: VecDeque<Assignee>,
-    running: Option<mpsc::Receiver<ReplyEvent>>,
+    queue: Queue,
+    /// A place in the queue of a provider that was full.
+    waiting: Option<Waiting>,
+    accounts: Arc<Accounts>,
+    /// A further attempt is paid for and was not made yet.
+    paid: bool,
+    hedge: Option<Hedge>,
+    /// The attempt whose answer is passed on, once it has content.
+    lead: Option<Running>,
+    /// The one beside it, in a race to the first content.
+    rival: Option<Running>,
     images: Images,
+    /// Who answers, or was asked last.
     envelope: Envelope,
     dropped: Vec<String>,
     attempts: u16,
-    held: BytesMut,
     content_sent: bool,
     ended: bool,
     sent_upstream: Option<std::time::Instant>,
@@ -92,6 +99,20 @@ pub enum Step {
     Failed(Error),
 }
 
+/// Which of the attempts that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Lead,
+    Rival,
+}
+
+/// What there was to wait for.
+enum Happened {
+    Event(Side, Option<ReplyEvent>),
+    HedgeDue,
+    Silence,
+}
+
 impl Dispatch {
     /// Asks the supervisor for targets.
     ///
@@ -101,10 +122,16 @@ impl Dispatch {
         supervisor: &Addr<Supervisor>,
         key: Arc<KeyEntry>,
         ask: Ask,
+        deadline: Instant,
         order: impl FnOnce() -> Result<Order, Error>,
     ) -> Result<Self, Error> {
-        let assigned = supervisor.send(Assign { ask, key }).await.map_err(|_| Error::Internal)??;
-        let Assigned { targets, requested_provider, .. } = assigned;
+        let Ok(assigned) = timeout_at(deadline, supervisor.send(Assign { ask, key })).await else {
+            return Err(Error::Timeout(
+                "The gateway could not route the request in time; try again.".to_owned(),
+            ));
+        };
+        let assigned = assigned.map_err(|_| Error::Internal)??;
+        let Assigned { targets, requested_provider, hedge, accounts } = assigned;
         let order = order()?;
         let envelope = Envelope {
             requested_model: order.request.model.clone(),
@@ -116,13 +143,17 @@ impl Dispatch {
         };
         Ok(Self {
             order,
-            targets: targets.into(),
-            running: None,
+            queue: Queue::new(targets),
+            waiting: None,
+            accounts,
+            paid: false,
+            hedge,
+            lead: None,
+            rival: None,
             images: Images::Unasked,
             envelope,
             dropped: Vec::new(),
             attempts: 0,
-            held: BytesMut::new(),
             content_sent: false,
             ended: false,
             sent_upstream: None,
@@ -166,195 +197,159 @@ impl Dispatch {
     /// Not cancel-safe while a target is being asked: whoever drops this future drops the call.
     pub async fn next(&mut self, patience_ends: Instant) -> Option<Step> {
         while !self.ended {
-            let Some(running) = self.running.as_mut() else {
-                match self.execute(patience_ends).await {
+            if self.lead.is_none() {
+                match self.begin(patience_ends).await {
                     Ok(true) => continue,
                     Ok(false) => return Some(Step::Silence),
                     Err(error) => return Some(self.end(Step::Failed(error))),
                 }
-            };
-            let Ok(event) = timeout_at(patience_ends, running.recv()).await else {
-                return Some(Step::Silence);
-            };
-            match event {
-                Some(ReplyEvent::Whole(body)) => return Some(self.end(Step::Whole(body))),
-                Some(ReplyEvent::End) => return Some(self.end(Step::End)),
-                Some(ReplyEvent::Chunk { bytes, content }) => {
-                    if let Some(step) = self.chunk(bytes, content) {
-                        return Some(step);
-                    }
+            }
+            let (side, event) = match self.wait(patience_ends).await {
+                Happened::Silence => return Some(Step::Silence),
+                Happened::HedgeDue => {
+                    self.start_rival().await;
+                    continue;
                 }
-                Some(ReplyEvent::Failed(failure)) => {
-                    if let Some(step) = self.failed(failure) {
-                        return Some(step);
-                    }
+                Happened::Event(side, event) => (side, event),
+            };
+            let step = match event {
+                Some(ReplyEvent::Whole(body)) => {
+                    self.won(side);
+                    Some(self.end(Step::Whole(body)))
                 }
+                Some(ReplyEvent::End) => {
+                    self.won(side);
+                    Some(self.end(Step::End))
+                }
+                Some(ReplyEvent::Chunk { bytes, content }) => self.chunk(side, bytes, content),
+                Some(ReplyEvent::Failed(failure)) => self.failed(side, failure),
                 // The exchange ended without a word: it panicked.
-                None => {
-                    if let Some(step) =
-                        self.failed(Failure { error: Error::Internal, status: 0, latency_ms: 0 })
-                    {
-                        return Some(step);
-                    }
-                }
+                None => self.failed(side, Failure { error: Error::Internal, status: 0, latency_ms: 0 }),
+            };
+            if step.is_some() {
+                return step;
             }
         }
         None
     }
 
+    /// Waits for whatever comes first.
+    async fn wait(&mut self, patience_ends: Instant) -> Happened {
+        let (lead, rival) = (self.lead.as_mut(), self.rival.as_mut());
+        let hedge_at = lead.as_ref().and_then(|lead| lead.hedge_at).filter(|_| rival.is_none());
+        let Some(lead) = lead else { return Happened::Silence };
+        if rival.is_none() && hedge_at.is_none() {
+            return match timeout_at(patience_ends, lead.events.recv()).await {
+                Ok(event) => Happened::Event(Side::Lead, event),
+                Err(_) => Happened::Silence,
+            };
+        }
+        let beside = async {
+            match rival {
+                Some(rival) => rival.events.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            event = lead.events.recv() => Happened::Event(Side::Lead, event),
+            event = beside => Happened::Event(Side::Rival, event),
+            () = sleep_until(hedge_at.unwrap_or(patience_ends)), if hedge_at.is_some() => Happened::HedgeDue,
+            () = sleep_until(patience_ends) => Happened::Silence,
+        }
+    }
+
     fn end(&mut self, step: Step) -> Step {
         self.ended = true;
-        self.running = None;
+        (self.lead, self.rival) = (None, None);
         self.images.let_go();
         step
     }
 
+    fn side(&mut self, side: Side) -> Option<&mut Running> {
+        match side {
+            Side::Lead => self.lead.as_mut(),
+            Side::Rival => self.rival.as_mut(),
+        }
+    }
+
+    /// This one answers: the other, if there is one, is cancelled and booked as such.
+    fn won(&mut self, side: Side) {
+        if side == Side::Rival {
+            self.lead = self.rival.take();
+        }
+        self.rival = None;
+        if let Some(lead) = &mut self.lead {
+            lead.hedge_at = None;
+            let earlier = std::mem::take(&mut self.envelope.earlier);
+            self.envelope = Envelope { earlier, ..lead.envelope.clone() };
+            self.dropped = std::mem::take(&mut lead.dropped);
+        }
+    }
+
     /// Holds bytes back until there is content among them.
-    fn chunk(&mut self, bytes: Bytes, content: bool) -> Option<Step> {
+    fn chunk(&mut self, side: Side, bytes: Bytes, content: bool) -> Option<Step> {
         if self.content_sent {
             return Some(Step::Chunk(bytes));
         }
-        if !content && self.held.len() + bytes.len() <= HELD_BYTES_MAX {
-            self.held.extend_from_slice(&bytes);
-            return None;
-        }
+        let bytes = self.side(side)?.held(bytes, content)?;
         self.content_sent = true;
+        self.won(side);
         self.images.let_go();
-        if self.held.is_empty() {
-            return Some(Step::Chunk(bytes));
-        }
-        self.held.extend_from_slice(&bytes);
-        Some(Step::Chunk(self.held.split().freeze()))
+        self.queue.let_go();
+        Some(Step::Chunk(bytes))
     }
 
     /// Notes a failed attempt; the last word when nothing else can be tried.
-    fn failed(&mut self, failure: Failure) -> Option<Step> {
-        self.running = None;
-        self.held.clear();
+    fn failed(&mut self, side: Side, failure: Failure) -> Option<Step> {
+        let ended = match side {
+            Side::Lead => std::mem::replace(&mut self.lead, self.rival.take()),
+            Side::Rival => self.rival.take(),
+        };
         let Failure { error, status, latency_ms } = failure;
         let class = error.class();
+        let envelope = ended.as_ref().map_or(&self.envelope, |ended| &ended.envelope);
         // Not the text of the error: it may hold the upstream's words, and those the prompt or a credential.
         tracing::warn!(
-            request_id = %self.order.call.request_id, provider = %self.envelope.used_provider, status,
+            request_id = %self.order.call.request_id, provider = %envelope.used_provider, status,
             error = class.label, latency_ms, attempt = self.attempts, "attempt failed"
         );
-        self.envelope.earlier.push(AttemptNote {
-            provider: self.envelope.used_provider.clone(),
-            model: self.envelope.used_model.clone(),
+        let note = AttemptNote {
+            provider: envelope.used_provider.clone(),
+            model: envelope.used_model.clone(),
             status,
             error: Some(error.code().unwrap_or(class.label).to_owned()),
             latency_ms,
-        });
+        };
+        self.envelope.earlier.push(note);
         let may_go_on = class.failover || matches!(error, Error::Internal);
-        if self.content_sent || !may_go_on || self.targets.is_empty() || Instant::now() >= self.order.deadline
-        {
+        if self.content_sent || !may_go_on || Instant::now() >= self.order.deadline {
+            return Some(self.end(Step::Failed(error)));
+        }
+        if let Some(ended) = ended {
+            self.queue.again(ended.assignee, &error);
+        }
+        if self.lead.is_none() && self.queue.is_empty() {
             return Some(self.end(Step::Failed(error)));
         }
         self.last = Some(error);
         None
     }
 
-    /// Hands the next target its attempt; false when its images are still being fetched at `patience_ends`.
-    async fn execute(&mut self, patience_ends: Instant) -> Result<bool, Error> {
-        let mut refusal = None;
-        while self.ready(patience_ends).await {
-            let Some(Assignee { target, provider, address, .. }) = self.targets.pop_front() else {
-                // What an upstream said is worth more than that a further one could not be asked.
-                return Err(self.last.take().or(refusal).unwrap_or(Error::Internal));
-            };
-            self.describe(&target);
-            let facts = target.facts();
-            let route = provider.route(&target.upstream, facts);
-            if self.inlines_images(route.wire)
-                && let Some(error) = self.images.refusal()
-            {
-                refusal = Some(error);
-                continue;
-            }
-            let media = self.images.media();
-            let encoding = encode(&self.order, route.wire, &target, &provider, media);
-            let encoded = match timeout_at(self.order.deadline, encoding).await {
-                Ok(Ok(encoded)) => encoded,
-                Ok(Err(error)) => {
-                    refusal = Some(error);
-                    continue;
-                }
-                // A large body waits for a thread that may block.
-                Err(_) => {
-                    let message = "The request could not be translated in time; try again.".to_owned();
-                    return Err(self.last.take().unwrap_or(Error::Timeout(message)));
-                }
-            };
-            let (attempt, running) = self.attempt(target, &route, encoded.headers, encoded.body);
-            self.sent_upstream.get_or_insert_with(std::time::Instant::now);
-            let Ok(verdict) = timeout_at(
-                self.order.deadline,
-                address.send(Execute { attempt, permit: None, wait_until: None }),
-            )
-            .await
-            else {
-                let message = "The gateway could not ask a provider in time; try again.".to_owned();
-                return Err(self.last.take().unwrap_or(Error::Timeout(message)));
-            };
-            match verdict {
-                Ok(Ok(Verdict::Queued(..))) => refusal = Some(Error::Internal),
-                Ok(Ok(Verdict::Running)) => {
-                    self.attempts += 1;
-                    self.dropped = encoded.dropped;
-                    self.running = Some(running);
-                    return Ok(true);
-                }
-                Ok(Err(error)) => refusal = Some(error),
-                Err(_) => refusal = Some(Error::Internal),
-            }
+    /// Asks a second target beside the first, if one can be asked at once.
+    async fn start_rival(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        // Once, whatever comes of it.
+        lead.hedge_at = None;
+        let Some(assignee) = self.queue.pop_with_room() else { return };
+        if !self.ready(&assignee, Instant::now()).await || !self.pay(&assignee) {
+            self.queue.put_back(assignee);
+            return;
         }
-        Ok(false)
-    }
-
-    /// The next attempt, and where what it brings comes out.
-    fn attempt(
-        &self,
-        target: Target,
-        route: &Route,
-        headers: Vec<(&'static str, String)>,
-        body: Bytes,
-    ) -> (Box<Attempt>, mpsc::Receiver<ReplyEvent>) {
-        let stream = self.order.request.stream;
-        let path = route.path(&target.upstream, stream);
-        let (events, running) = mpsc::channel(CHANNEL);
-        let attempt = Box::new(Attempt {
-            call: Arc::clone(&self.order.call),
-            target,
-            number: self.attempts + 1,
-            out: Outgoing { wire: route.wire, stream, path, credential: 0, headers, body },
-            envelope: Box::new(self.envelope.clone()),
-            deadline: self.order.deadline,
-            content_deadline: self.order.deadline,
-            session: self.order.session,
-            share: self.order.share.clone(),
-            tokens: self.order.tokens,
-            events,
-        });
-        (attempt, running)
-    }
-
-    /// True when nothing must be waited for before the next target is asked.
-    async fn ready(&mut self, patience_ends: Instant) -> bool {
-        let Some(Assignee { target, provider, .. }) = self.targets.front() else { return true };
-        let wire = provider.route(&target.upstream, target.facts()).wire;
-        !self.inlines_images(wire) || self.images.settled(&self.order, wire, patience_ends).await
-    }
-
-    /// True when images that are given by address must be fetched for this format.
-    fn inlines_images(&self, wire: WireFormat) -> bool {
-        wire.inlines_images() && self.order.request.uses.images
-    }
-
-    /// Puts a target's names into the envelope.
-    fn describe(&mut self, target: &Target) {
-        self.envelope.model = format!("{}/{}", target.provider, target.model);
-        self.envelope.used_model = target.model.to_string();
-        self.envelope.used_provider = target.provider.to_string();
-        self.envelope.underlying_used_model = target.upstream.to_string();
+        match self.ask(assignee, None).await {
+            Ok(Asked::Running(rival)) => self.rival = Some(*rival),
+            Ok(Asked::Full(assignee)) => self.queue.full(assignee),
+            Err(error) => self.queue.refused(error),
+        }
     }
 }

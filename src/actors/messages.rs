@@ -7,7 +7,7 @@ use actix::prelude::*;
 use super::provider::Provider;
 use crate::error::Error;
 use crate::policy::account::{Account, Accounts};
-use crate::policy::admission::{Permit, Ticket};
+use crate::policy::admission::{Permit, Share, Ticket};
 use crate::policy::route::{Ask, Hedge, Router, Target};
 use crate::store::KeyEntry;
 use crate::upstream::{Attempt, Finished, Link};
@@ -56,17 +56,26 @@ pub struct Execute {
     pub attempt: Box<Attempt>,
     /// A place that was waited for.
     pub permit: Option<Permit>,
-    /// It may wait for a place until then; `None`: it is refused when there is none.
-    pub wait_until: Option<std::time::Instant>,
 }
 
 /// What becomes of an attempt that is not refused.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It runs.
     Running,
-    /// It must wait: come again with the permit.
-    Queued(Box<Attempt>, Ticket),
+    /// The provider has as many attempts as it takes: wait, or ask another.
+    Full,
+}
+
+/// Dispatch -> Provider: a place in the queue for those that it has no room for. The answer is the place, or the
+/// refusal, at once; the permit comes through the ticket.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Ticket, Error>")]
+pub struct Enqueue {
+    /// Who waits.
+    pub share: Share,
+    /// It waits until then.
+    pub deadline: std::time::Instant,
 }
 
 /// Exchange guard -> its Provider: an admitted attempt ended. Sent exactly once per admitted attempt.

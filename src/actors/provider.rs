@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use super::messages::{AttemptFinished, Cut, Execute, Verdict};
+use super::messages::{AttemptFinished, Cut, Enqueue, Execute, Verdict};
 use crate::error::Error;
 use crate::policy::account::Account;
-use crate::policy::admission::{Permit, Shed};
+use crate::policy::admission::{Permit, Shed, Ticket};
 use crate::policy::pool::{Unavailable, Wanted};
 use crate::receipt::Receipt;
 use crate::upstream::{Attempt, Finished, Held, Link, Meter, Sinks, run};
@@ -61,11 +61,20 @@ impl Actor for Provider {
 }
 
 impl Provider {
+    /// Refuses while the process ends.
+    fn takes_calls(&self) -> Result<(), Error> {
+        if *self.cut.borrow() {
+            let message = "The gateway is shutting down.".to_owned();
+            return Err(Error::Overloaded { message, retry_after: ENDING_RETRY });
+        }
+        Ok(())
+    }
+
     /// A place, the breaker's word and a credential, or why the attempt is not run.
     fn hold(&mut self, attempt: &Attempt, permit: Permit, now: Instant) -> Result<Held, Error> {
         let Factory { link, account, .. } = &self.factory;
         let provider = &link.provider;
-        let pass = attempt.target.health.admit(&provider.breaker, now).map_err(|wait| Error::Overloaded {
+        let pass = attempt.target.health.admit(now).map_err(|wait| Error::Overloaded {
             message: format!("{} is not asked for this model just now: it failed too often.", provider.id),
             retry_after: wait,
         })?;
@@ -126,24 +135,12 @@ impl Handler<Execute> for Provider {
     type Result = Result<Verdict, Error>;
 
     fn handle(&mut self, message: Execute, ctx: &mut Context<Self>) -> Result<Verdict, Error> {
-        let Execute { attempt, permit, wait_until } = message;
+        let Execute { attempt, permit } = message;
+        self.takes_calls()?;
         let Factory { link, account, .. } = &self.factory;
-        let provider = Arc::clone(&link.provider);
-        if *self.cut.borrow() {
-            let message = "The gateway is shutting down.".to_owned();
-            return Err(Error::Overloaded { message, retry_after: ENDING_RETRY });
-        }
         let now = Instant::now();
-        let rule = &provider.admission;
-        let permit = match permit.or_else(|| account.gate.try_enter(rule, now)) {
-            Some(permit) => permit,
-            None => {
-                let deadline = wait_until.unwrap_or(now);
-                let ticket = account.gate.enqueue(&attempt.share, rule, now, deadline);
-                return ticket
-                    .map(|ticket| Verdict::Queued(attempt, ticket))
-                    .map_err(|shed| full(&provider.id, shed));
-            }
+        let Some(permit) = permit.or_else(|| account.gate.try_enter(&link.provider.admission, now)) else {
+            return Ok(Verdict::Full);
         };
         let held = self.hold(&attempt, permit, now)?;
         self.run(attempt, held, ctx);
@@ -151,10 +148,20 @@ impl Handler<Execute> for Provider {
     }
 }
 
-/// A provider that has as many attempts as it takes.
-fn full(provider: &str, Shed { retry_after }: Shed) -> Error {
-    let message = format!("{provider} has as many requests from here as it takes.");
-    Error::Overloaded { message, retry_after }
+impl Handler<Enqueue> for Provider {
+    type Result = Result<Ticket, Error>;
+
+    fn handle(&mut self, message: Enqueue, _: &mut Context<Self>) -> Result<Ticket, Error> {
+        let Enqueue { share, deadline } = message;
+        self.takes_calls()?;
+        let Factory { link, account, .. } = &self.factory;
+        let provider = &link.provider;
+        account.gate.enqueue(&share, &provider.admission, Instant::now(), deadline).map_err(|shed| {
+            let Shed { retry_after } = shed;
+            let message = format!("{} has as many requests from here as it takes.", provider.id);
+            Error::Overloaded { message, retry_after }
+        })
+    }
 }
 
 impl Handler<Cut> for Provider {

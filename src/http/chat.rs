@@ -99,7 +99,7 @@ async fn dispatch(
     let fetcher = front.fetcher.clone();
     let (share, session) =
         (Share { key: Arc::clone(&key.caller.key_id), weight: 1, priority: Priority::Normal }, ask.session);
-    Dispatch::assign(&front.supervisor, key, ask, move || {
+    Dispatch::assign(&front.supervisor, key, ask, deadline, move || {
         let request = Arc::new(parsed);
         Ok(Order {
             call,

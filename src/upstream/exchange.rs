@@ -1,6 +1,7 @@
 //! One exchange: send, head, pump, cancel. Runs as a task of its cell's thread; speaks to the dispatch over a
 //! bounded channel, whose pace is the backpressure and whose end is the cancel.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,6 @@ use super::link::{Link, LinkError, Outgoing};
 use super::meter::Meter;
 use crate::chat::Usage;
 use crate::error::Error;
-use crate::policy::admission::Share;
 use crate::policy::route::Target;
 use crate::policy::tokens;
 use crate::wire::quirks::any_glob;
@@ -50,8 +50,6 @@ pub struct Attempt {
     pub content_deadline: Instant,
     /// The session it belongs to.
     pub session: Option<u64>,
-    /// Who waits for it, should it have to wait.
-    pub share: Share,
     /// Tokens that it may use, prompt and completion.
     pub tokens: u64,
     /// Where events go; dropping the receiver cancels the exchange.
@@ -112,10 +110,14 @@ impl From<Error> for Stop {
 pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
     let total = attempt.deadline.min(Instant::now() + link.provider.timeouts.total);
     let mut proof = Proof::default();
+    let begun = Cell::new(false);
     let stop = tokio::select! {
         biased;
         () = attempt.events.closed() => Err(Stop::Cancelled),
-        result = drive(&link, &attempt, &mut meter, &mut proof) => result,
+        result = drive(&link, &attempt, &mut meter, &mut proof, &begun) => result,
+        () = unless(&begun, attempt.content_deadline) => {
+            Err(Error::Timeout(format!("{} did not begin to answer in time.", link.provider.id)).into())
+        }
         () = tokio::time::sleep_until(total) => {
             Err(Error::Timeout(format!("{} did not finish in time.", link.provider.id)).into())
         }
@@ -140,12 +142,21 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
     }
 }
 
+/// Ready at `deadline`, unless the answer has begun by then.
+async fn unless(begun: &Cell<bool>, deadline: Instant) {
+    tokio::time::sleep_until(deadline).await;
+    if begun.get() {
+        std::future::pending().await
+    }
+}
+
 /// Sends and reads; gives the response back when its connection may still be of use.
 async fn drive(
     link: &Link,
     attempt: &Attempt,
     meter: &mut Meter,
     proof: &mut Proof,
+    begun: &Cell<bool>,
 ) -> Result<Option<ClientResponse>, Stop> {
     *proof = link.prove(&attempt.out).await.map_err(|error| Stop::Failed { error, reached: false })?;
     let mut response = send(link, attempt, proof)
@@ -168,7 +179,7 @@ async fn drive(
     if !attempt.out.wire.streams_as(&kind) {
         return Err(not_a_stream(link, attempt, &mut response).await.into());
     }
-    pump(link, attempt, meter, &mut response, &kind).await?;
+    pump(link, attempt, meter, &mut response, &kind, begun).await?;
     Ok(Some(response))
 }
 
@@ -277,6 +288,7 @@ async fn pump(
     meter: &mut Meter,
     response: &mut ClientResponse,
     content_type: &str,
+    begun: &Cell<bool>,
 ) -> Result<(), Stop> {
     let provider = &link.provider;
     meter.decode_with(Decoder::new(
@@ -308,6 +320,7 @@ async fn pump(
         let content = decoder.has_content();
         if content {
             meter.first_content();
+            begun.set(true);
             patience = provider.timeouts.idle;
         } else if refused {
             // The upstream says itself that it did not answer: nothing to charge, nothing to estimate.

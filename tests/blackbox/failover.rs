@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gateway, Request, Script, Setup, Upstream, completion, question, whole};
+use crate::support::{
+    Answer, Gateway, Request, Script, Setup, Upstream, completion, question, streamed, whole,
+};
 
 fn answer(text: &str) -> Script {
     Script::new().send(whole(200, &completion(text)))
@@ -203,18 +205,62 @@ async fn the_preferred_provider_is_asked_first() {
 
 #[tokio::test]
 async fn the_deadline_of_a_call_ends_it_whatever_it_waits_for() {
-    let silent = Script::new().until_closed();
-    let (up, next, gateway) = pair(silent).await;
+    let up = Upstream::always(Script::new().until_closed()).await;
+    let gateway = Gateway::before(&up).await;
     let client = gateway.client().await;
-    let body = question("up/m", json!({"fallbacks": ["next/n"]}));
+    let body = question("up/m", json!({}));
     let started = std::time::Instant::now();
     let answer = Answer::of(client.request(&body).header("x-gateway-timeout-ms", "150")).await;
     assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"), "{}", answer.text());
     assert_eq!(answer.json()["error"]["type"], "timeout_error");
-    assert!(started.elapsed() < Duration::from_secs(10) && next.requests().is_empty());
+    assert!(started.elapsed() < Duration::from_secs(10));
     up.all_closed().await;
     let rows = gateway.ledger(1).await;
     assert_eq!((rows.len(), &rows[0]["outcome"]), (1, &json!("failed")));
+}
+
+#[tokio::test]
+async fn a_silent_target_leaves_part_of_the_deadline_to_the_next() {
+    for stream in [false, true] {
+        let (up, next) = (
+            Upstream::always(Script::new().until_closed()).await,
+            Upstream::always(if stream { streamed("from the next") } else { answer("from the next") }).await,
+        );
+        let more = format!("  next: {{ base_url: '{}' }}\n", next.base_url());
+        let gateway = Setup::with_upstream(&up).config(&more).start().await;
+        let client = gateway.client().await;
+        let body = question("up/m", json!({"fallbacks": ["next/n"], "stream": stream}));
+        let answer = Answer::of(client.request(&body).header("x-gateway-timeout-ms", "2000")).await;
+        assert_eq!((answer.status, answer.header("x-gateway-attempts")), (200, "2"), "{}", answer.text());
+        assert!(answer.text().contains("from the next"), "{}", answer.text());
+        up.all_closed().await;
+        let mut outcomes: Vec<_> =
+            gateway.ledger(2).await.iter().map(|row| row["outcome"].to_string()).collect();
+        outcomes.sort();
+        assert_eq!(outcomes, ["\"completed\"", "\"failed\""]);
+    }
+}
+
+#[tokio::test]
+async fn an_outage_makes_few_further_attempts_and_no_flood() {
+    // Both are down: without a budget every call would be tried twice.
+    let (up, next) = (Upstream::always(refusal(500, "")).await, Upstream::always(refusal(500, "")).await);
+    let row = |id: &str, up: &Upstream| {
+        let breaker = "breaker: { consecutive_failures: 1000000, failure_rate: 0 }";
+        format!("  {id}: {{ base_url: '{}', {breaker} }}\n", up.base_url())
+    };
+    let config = format!("providers:\n{}{}", row("up", &up), row("next", &next));
+    let gateway = Setup::new(config).start().await;
+    let client = gateway.client().await;
+    let started = std::time::Instant::now();
+    for _ in 0..100 {
+        let answer = client.ask("up/m", json!({"fallbacks": ["next/n"]})).await;
+        assert_eq!(answer.status, 502, "{}", answer.text());
+    }
+    let seconds = usize::try_from(started.elapsed().as_secs()).unwrap() + 1;
+    assert_eq!(up.requests().len(), 100);
+    let further = next.requests().len();
+    assert!((20..=20 + 10 * (seconds + 1)).contains(&further), "{further} in {seconds} s");
 }
 
 #[tokio::test]
@@ -269,4 +315,34 @@ async fn a_fresh_connection_that_breaks_is_not_tried_again_at_the_same_target() 
     assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_disconnected"), "{}", answer.text());
     // The request may have been paid for: it must not be paid for twice.
     assert_eq!(up.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_target_that_fails_again_and_again_is_not_asked_until_a_probe_goes_well() {
+    let up = Upstream::start(|request: &Request| match request.number {
+        0..3 => refusal(500, ""),
+        _ => answer("well again"),
+    })
+    .await;
+    let breaker = "breaker: { consecutive_failures: 3, cool_down: 300ms }";
+    let config = format!("providers:\n  up: {{ base_url: '{}', {breaker} }}\n", up.base_url());
+    let gateway = Setup::new(config).start().await;
+    let client = gateway.client().await;
+    for _ in 0..3 {
+        assert_eq!(client.ask("up/m", json!({})).await.status, 502);
+    }
+    // The circuit is open on every candidate: nobody is asked, and the client is told when to come back.
+    let refused = client.ask("up/m", json!({})).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"), "{}", refused.text());
+    assert_eq!((refused.header("retry-after"), up.requests().len()), ("1", 3));
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let answer = loop {
+        let answer = client.ask("up/m", json!({})).await;
+        if answer.status == 200 {
+            break answer;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", answer.text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((answer.content().as_str(), up.requests().len()), ("well again", 4));
 }

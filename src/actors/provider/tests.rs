@@ -17,7 +17,6 @@ use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
 use crate::actors::testing::Recorder;
 use crate::policy::account::Accounts;
-use crate::policy::admission::{Priority, Share};
 use crate::policy::quota::{KeyQuota, Limits};
 use crate::policy::route::{Ask, Router, Target, Upstream};
 use crate::receipt::{Caller, Outcome};
@@ -113,11 +112,10 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         deadline,
         content_deadline: deadline,
         session: None,
-        share: Share { key: Arc::from("key"), weight: 1, priority: Priority::Normal },
         tokens: 1,
         events,
     });
-    let verdict = address.send(Execute { attempt, permit: None, wait_until: None }).await.unwrap();
+    let verdict = address.send(Execute { attempt, permit: None }).await.unwrap();
     assert!(matches!(verdict, Ok(Verdict::Running)));
     receiver
 }

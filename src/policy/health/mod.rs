@@ -3,8 +3,14 @@
 //! One [`TargetHealth`] per provider and model, shared by all cells. Rules are parameters, so that a reload needs no
 //! new state; so is the time.
 
+mod breaker;
+mod window;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::breaker::Breaker;
+use self::window::{Decayed, Window};
 use crate::config::BreakerRule;
 use crate::error::Error;
 
@@ -91,34 +97,87 @@ pub struct Pass {
     pub probe: bool,
 }
 
+/// How long a reading is good for while nothing is recorded.
+const READING_LIFE: Duration = Duration::from_secs(1);
+
 /// The health of one target, over all cells.
 #[derive(Debug, Default)]
-pub struct TargetHealth {}
+pub struct TargetHealth(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    window: Window,
+    breaker: Breaker,
+    /// What the window said, and when.
+    sums: Option<(Instant, Decayed)>,
+}
 
 impl TargetHealth {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is known now.
-    pub fn reading(&self, _now: Instant) -> Reading {
-        Reading::default()
+    pub fn reading(&self, now: Instant) -> Reading {
+        let mut inner = self.inner();
+        let sums = match inner.sums {
+            Some((at, sums)) if now.saturating_duration_since(at) < READING_LIFE => sums,
+            _ => {
+                let sums = inner.window.decayed(now);
+                inner.sums = Some((now, sums));
+                sums
+            }
+        };
+        let Decayed { attempts, success_rate, ttft_ms, tokens_per_s } = sums;
+        let breaker = &inner.breaker;
+        Reading {
+            success_rate,
+            ttft_ms,
+            tokens_per_s,
+            attempts,
+            state: breaker.state(now),
+            ejected_until: breaker.ejected_until(now),
+            soft: breaker.is_soft(now),
+        }
     }
 
     /// Asks the breaker.
     ///
     /// # Errors
     /// How long not to ask.
-    pub fn admit(&self, _rule: &BreakerRule, _now: Instant) -> Result<Pass, Duration> {
-        Ok(Pass::default())
+    pub fn admit(&self, now: Instant) -> Result<Pass, Duration> {
+        self.inner().breaker.admit(now)
     }
 
     /// Gives back the right to ask, which was not used.
-    pub fn unused(&self, _pass: Pass) {}
+    pub fn unused(&self, pass: Pass) {
+        if pass.probe {
+            self.inner().breaker.unused(pass);
+        }
+    }
 
     /// Takes what an attempt says. True when the breaker changed its state.
-    pub fn record(&self, _seen: &Observation, _rule: &BreakerRule, _now: Instant) -> bool {
-        false
+    pub fn record(&self, seen: &Observation, rule: &BreakerRule, now: Instant) -> bool {
+        let mut inner = self.inner();
+        let slow = !rule.slow_call.is_zero()
+            && seen.ttft.unwrap_or(seen.duration) > rule.slow_call
+            && !matches!(seen.sign, Sign::Neutral);
+        inner.window.count(seen, slow, now);
+        let lately = inner.window.lately(now);
+        let changed = inner.breaker.record(seen, lately, rule, now);
+        if changed && inner.breaker.state(now) == State::Closed {
+            // The failures that opened it are no reason to open it again.
+            inner.window.clear();
+            inner.sums = None;
+        }
+        changed
     }
 
     /// The time within which 95 of 100 answers began, lately; `None` while too few did.
-    pub fn p95_ttft(&self, _now: Instant) -> Option<Duration> {
-        None
+    pub fn p95_ttft(&self, now: Instant) -> Option<Duration> {
+        self.inner().window.p95_ttft(now)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! One attempt that runs, seen from its call.
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::actors::messages::Assignee;
+use crate::upstream::ReplyEvent;
+use crate::wire::envelope::Envelope;
+
+/// Bytes held back before the first content at most; beyond it they go out.
+const HELD_BYTES_MAX: usize = 64 * 1024;
+
+/// One attempt that runs. Dropping it cancels the exchange.
+pub struct Running {
+    /// What it brings.
+    pub events: mpsc::Receiver<ReplyEvent>,
+    /// Who was asked.
+    pub assignee: Assignee,
+    /// What identifies its answer.
+    pub envelope: Envelope,
+    /// Parameters that the target could not take.
+    pub dropped: Vec<String>,
+    /// When a second target is asked beside it, should it have no content by then.
+    pub hedge_at: Option<Instant>,
+    /// Bytes without content.
+    pub withheld: BytesMut,
+}
+
+impl Running {
+    /// Holds bytes back until there is content among them, or too many; then all of them.
+    pub fn held(&mut self, bytes: Bytes, content: bool) -> Option<Bytes> {
+        if !content && self.withheld.len() + bytes.len() <= HELD_BYTES_MAX {
+            self.withheld.extend_from_slice(&bytes);
+            return None;
+        }
+        if self.withheld.is_empty() {
+            return Some(bytes);
+        }
+        self.withheld.extend_from_slice(&bytes);
+        Some(self.withheld.split().freeze())
+    }
+}
