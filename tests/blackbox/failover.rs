@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Gateway, Request, Script, Setup, Upstream, completion, question, streamed, whole,
+    Answer, Gateway, NO_BREAKER, Request, Script, Setup, Upstream, completion, question, streamed, whole,
 };
 
 fn answer(text: &str) -> Script {
@@ -245,10 +245,8 @@ async fn a_silent_target_leaves_part_of_the_deadline_to_the_next() {
 async fn an_outage_makes_few_further_attempts_and_no_flood() {
     // Both are down: without a budget every call would be tried twice.
     let (up, next) = (Upstream::always(refusal(500, "")).await, Upstream::always(refusal(500, "")).await);
-    let row = |id: &str, up: &Upstream| {
-        let breaker = "breaker: { consecutive_failures: 1000000, failure_rate: 0 }";
-        format!("  {id}: {{ base_url: '{}', {breaker} }}\n", up.base_url())
-    };
+    let row =
+        |id: &str, up: &Upstream| format!("  {id}: {{ base_url: '{}', {NO_BREAKER} }}\n", up.base_url());
     let config = format!("providers:\n{}{}", row("up", &up), row("next", &next));
     let gateway = Setup::new(config).start().await;
     let client = gateway.client().await;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, Gateway, Request, Script, Setup, Upstream, chunk, completion, question, stream_head, whole,
+    Client, Gateway, NO_BREAKER, Request, Script, Setup, Upstream, chunk, completion, question, stream_head,
+    whole,
 };
 
 fn content(text: &str) -> Vec<u8> {
@@ -36,7 +37,7 @@ fn setup(upstream: &Upstream) -> Setup {
     let base = upstream.base_url();
     // Port 9 (discard) is not served on any machine that runs tests; a refused connection reaches nobody.
     Setup::new(format!(
-        "providers:\n  up: {{ base_url: '{base}' }}\n  other: {{ base_url: '{base}' }}\n  gone: {{ base_url: 'http://127.0.0.1:9/v1' }}\n"
+        "providers:\n  up: {{ base_url: '{base}', {NO_BREAKER} }}\n  other: {{ base_url: '{base}' }}\n  gone: {{ base_url: 'http://127.0.0.1:9/v1' }}\n"
     ))
 }
 

@@ -141,12 +141,16 @@ impl TargetHealth {
         }
     }
 
-    /// Asks the breaker.
+    /// Asks the breaker. What is `spared` is asked although it was ejected by a rate.
     ///
     /// # Errors
     /// How long not to ask.
-    pub fn admit(&self, now: Instant) -> Result<Pass, Duration> {
-        self.inner().breaker.admit(now)
+    pub fn admit(&self, now: Instant, spared: bool) -> Result<Pass, Duration> {
+        let mut inner = self.inner();
+        if spared && inner.breaker.is_soft(now) {
+            return Ok(Pass::default());
+        }
+        inner.breaker.admit(now)
     }
 
     /// Gives back the right to ask, which was not used.

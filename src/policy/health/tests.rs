@@ -35,7 +35,7 @@ fn opened(now: Instant) -> TargetHealth {
 fn failures_in_a_row_open_it_and_a_good_probe_closes_it() {
     let now = Instant::now();
     let health = opened(now);
-    assert_eq!(health.admit(now + secs(1)), Err(secs(4)));
+    assert_eq!(health.admit(now + secs(1), false), Err(secs(4)));
     let reading = health.reading(now);
     assert_eq!(
         (reading.state, reading.ejected_until, reading.soft),
@@ -43,10 +43,13 @@ fn failures_in_a_row_open_it_and_a_good_probe_closes_it() {
     );
     let later = now + secs(5);
     assert_eq!(health.reading(later).state, State::HalfOpen);
-    assert_eq!(health.admit(later), Ok(Pass { probe: true }));
-    assert!(health.admit(later).is_err(), "one probe at a time");
+    assert_eq!(health.admit(later, false), Ok(Pass { probe: true }));
+    assert!(health.admit(later, false).is_err(), "one probe at a time");
     assert!(health.record(&seen(Sign::Good, true), &RULE, later));
-    assert_eq!((health.reading(later).state, health.admit(later)), (State::Closed, Ok(Pass::default())));
+    assert_eq!(
+        (health.reading(later).state, health.admit(later, false)),
+        (State::Closed, Ok(Pass::default()))
+    );
     // What had opened it does not count any more.
     assert!(!health.record(&seen(Sign::Failed, false), &RULE, later));
 }
@@ -57,8 +60,8 @@ fn each_failed_probe_doubles_the_time_up_to_the_longest() {
     let health = opened(now);
     for wait in [5, 10, 20, 30, 30] {
         now += secs(wait);
-        assert_eq!(health.admit(now - Duration::from_millis(1)), Err(Duration::from_millis(1)));
-        assert_eq!(health.admit(now), Ok(Pass { probe: true }));
+        assert_eq!(health.admit(now - Duration::from_millis(1), false), Err(Duration::from_millis(1)));
+        assert_eq!(health.admit(now, false), Ok(Pass { probe: true }));
         health.record(&seen(Sign::Failed, true), &RULE, now);
     }
 }
@@ -68,13 +71,13 @@ fn a_probe_that_says_nothing_or_is_lost_makes_room_for_another() {
     let now = Instant::now();
     let health = opened(now);
     let later = now + secs(6);
-    let pass = health.admit(later).unwrap();
+    let pass = health.admit(later, false).unwrap();
     health.unused(pass);
-    assert!(health.admit(later).unwrap().probe);
+    assert!(health.admit(later, false).unwrap().probe);
     health.record(&seen(Sign::Neutral, true), &RULE, later);
-    assert!(health.admit(later).unwrap().probe);
-    assert!(health.admit(later + secs(59)).is_err());
-    assert!(health.admit(later + secs(60)).unwrap().probe);
+    assert!(health.admit(later, false).unwrap().probe);
+    assert!(health.admit(later + secs(59), false).is_err());
+    assert!(health.admit(later + secs(60), false).unwrap().probe);
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn attempts_that_began_before_it_opened_neither_close_nor_prolong_it() {
     let health = opened(now);
     assert!(!health.record(&seen(Sign::Failed, false), &RULE, now + secs(4)));
     assert!(!health.record(&seen(Sign::Good, false), &RULE, now + secs(4)));
-    assert_eq!(health.admit(now + secs(4)), Err(secs(1)));
+    assert_eq!(health.admit(now + secs(4), false), Err(secs(1)));
 }
 
 #[test]
@@ -96,6 +99,7 @@ fn half_of_enough_attempts_failing_open_it_softly() {
     }
     assert_eq!(changes.iter().position(|changed| *changed), Some(9), "{changes:?}");
     assert!(health.reading(now).soft);
+    assert_eq!((health.admit(now, false), health.admit(now, true)), (Err(secs(5)), Ok(Pass::default())));
 }
 
 #[test]
@@ -114,8 +118,8 @@ fn what_the_provider_says_itself_is_kept_to_and_no_longer_than_an_hour() {
     for (told, kept) in [(secs(40), secs(40)), (secs(100_000), secs(3_600))] {
         let (now, health) = (Instant::now(), TargetHealth::default());
         assert!(health.record(&seen(Sign::Overloaded(Some(told)), false), &RULE, now));
-        assert_eq!((health.admit(now), health.reading(now).state), (Err(kept), State::Open));
-        assert!(health.admit(now + kept).is_ok());
+        assert_eq!((health.admit(now, false), health.reading(now).state), (Err(kept), State::Open));
+        assert!(health.admit(now + kept, false).is_ok());
     }
 }
 
@@ -180,7 +184,7 @@ proptest! {
                 3 => Sign::Neutral,
                 4 => Sign::Limited(None),
                 _ => {
-                    if let Ok(Pass { probe: true }) = health.admit(now) {
+                    if let Ok(Pass { probe: true }) = health.admit(now, false) {
                         probes += 1;
                         since = now;
                     }
@@ -196,6 +200,6 @@ proptest! {
             // A clock that jumps back does no harm.
             let _ = health.reading(now.checked_sub(secs(30)).unwrap_or(now));
         }
-        prop_assert!(health.admit(now + secs(91)).is_ok());
+        prop_assert!(health.admit(now + secs(91), false).is_ok());
     }
 }

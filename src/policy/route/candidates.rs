@@ -110,6 +110,7 @@ impl Router {
                     upstream: Arc::clone(&offer.upstream),
                     offer: Some(Arc::clone(offer)),
                     health: upstream.account.target(&offer.upstream),
+                    spared: false,
                 });
             }
         }

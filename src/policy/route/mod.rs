@@ -5,6 +5,7 @@
 //! target; targets are unique and at most [`TARGETS_MAX`].
 
 mod candidates;
+mod ejection;
 mod refusal;
 mod resolve;
 
@@ -145,6 +146,8 @@ pub struct Target {
     pub offer: Option<Arc<Offer>>,
     /// How it has been doing.
     pub health: Arc<TargetHealth>,
+    /// Asked although a rate of failures or slow answers ejected it: too many others are ejected, too.
+    pub spared: bool,
 }
 
 impl Target {
@@ -215,6 +218,7 @@ impl Router {
         if ask.no_fallback {
             let mut plan = first?;
             plan.targets.truncate(1);
+            ejection::set_back(&mut plan.targets, now.at);
             return Ok(plan);
         }
         // A model that nobody serves leaves the work to the fallbacks; a request that is wrong does not.
@@ -239,7 +243,9 @@ impl Router {
         };
         let Plan { targets, requested_provider, hedge } = plan;
         let lists = std::iter::once(targets).chain(more).filter(|list| !list.is_empty()).collect();
-        Ok(Plan { targets: merged(lists), requested_provider, hedge })
+        let mut targets = merged(lists);
+        ejection::set_back(&mut targets, now.at);
+        Ok(Plan { targets, requested_provider, hedge })
     }
 }
 

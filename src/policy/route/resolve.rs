@@ -83,6 +83,7 @@ impl Router {
             model,
             health: offer
                 .map_or_else(|| upstream.account.others(), |offer| upstream.account.target(&offer.upstream)),
+            spared: false,
             offer: offer.cloned(),
         })
     }

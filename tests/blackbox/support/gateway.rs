@@ -11,6 +11,9 @@ use super::{Client, Upstream};
 /// The admin key of every gateway under test.
 pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
 
+/// The part of a provider's row that keeps its breaker closed.
+pub const NO_BREAKER: &str = "breaker: { consecutive_failures: 1000000, failure_rate: 0 }";
+
 /// What a gateway is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
@@ -25,9 +28,10 @@ impl Setup {
         Self { config: config.into(), ..Self::default() }
     }
 
-    /// A provider `up` at `upstream`, and nothing else.
+    /// A provider `up` at `upstream`, and nothing else. It may fail as often as a test likes: its breaker stays
+    /// closed.
     pub fn with_upstream(upstream: &Upstream) -> Self {
-        Self::new(format!("providers:\n  up: {{ base_url: '{}' }}\n", upstream.base_url()))
+        Self::new(format!("providers:\n  up: {{ base_url: '{}', {NO_BREAKER} }}\n", upstream.base_url()))
     }
 
     /// Adds an environment variable.

@@ -14,7 +14,7 @@ mod upstream;
 use std::time::Duration;
 
 pub use client::{Answer, Client, Event, question};
-pub use gateway::{ADMIN_KEY, Gateway, Setup};
+pub use gateway::{ADMIN_KEY, Gateway, NO_BREAKER, Setup};
 pub use https::{PNG, Pictures, Reply, certificate};
 pub use live::Live;
 pub use process::{Output, Process, Signal};

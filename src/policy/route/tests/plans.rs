@@ -120,6 +120,7 @@ fn fallbacks_follow_the_plan_each_target_once() {
 fn a_long_plan_leaves_a_place_to_every_fallback() {
     let target = |number: usize| Target {
         health: Arc::default(),
+        spared: false,
         provider: Arc::from("p"),
         model: Arc::from("m"),
         upstream: Arc::from(number.to_string()),
