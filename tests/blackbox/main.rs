@@ -31,6 +31,7 @@ mod lifecycle;
 mod metering;
 mod metrics;
 mod models;
+mod overload;
 mod recorded;
 mod requests;
 mod responses_only;
