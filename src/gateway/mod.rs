@@ -228,6 +228,7 @@ fn router(settings: &Settings, catalog: Arc<Catalog>, accounts: &Accounts) -> Ro
         credentialed: provider.has_credential(),
         env: provider.env.clone(),
         account: accounts.of(provider, now),
+        rule: provider.admission,
     };
     let alias = |alias: &crate::config::Alias| {
         alias.targets.iter().map(|target| (target.model.clone(), target.weight)).collect()

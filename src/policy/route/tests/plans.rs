@@ -124,6 +124,7 @@ fn a_long_plan_leaves_a_place_to_every_fallback() {
         model: Arc::from("m"),
         upstream: Arc::from(number.to_string()),
         offer: None,
+        ignore_soft: false,
     };
     let merged = merged(vec![(0..40).map(target).collect(), vec![target(50), target(51)], vec![target(60)]]);
     let names: Vec<&str> = merged.iter().map(|target| &*target.upstream).collect();
