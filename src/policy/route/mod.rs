@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use score::Tuning;
+pub use score::{Tuning, session_hash};
 
 use super::account::Account;
 use super::health::TargetHealth;
@@ -105,6 +105,7 @@ impl Ask {
             max_output: request.max_output,
             prompt_estimate: request.prompt_estimate,
             free_only: request.free_only,
+            routing: request.routing,
             ..Self::default()
         }
     }

@@ -112,8 +112,9 @@ pub(super) fn order(
             once.push((score, target));
         }
     }
-    if let Some(first) = chosen(&once, session, mode, exploration, now.random) {
-        once[..=first].rotate_right(1);
+    let first = chosen(&once, session, mode, exploration, now.random);
+    if let Some(before) = first.and_then(|first| once.get_mut(..=first)) {
+        before.rotate_right(1);
     }
     once.into_iter().map(|(_, target)| target).collect()
 }
@@ -145,29 +146,27 @@ fn chosen(
     let draw = mixed(random);
     if mode != Routing::Price && !best.rank.ejected && draw % PER_MILLE < u64::from(exploration) {
         let others: Vec<usize> = among(EXPLORED_PRICE).map(|(at, _)| at).filter(|at| *at > 0).collect();
-        if !others.is_empty() {
-            return Some(others[index(mixed(draw), others.len())]);
+        if let Some(other) = others.get(index(mixed(draw), others.len())) {
+            return Some(*other);
         }
     }
-    let equals: Vec<usize> = (0..list.len())
-        .take_while(|at| list[*at].0.rank == best.rank)
-        .filter(|at| list[*at].0.equals(best))
-        .collect();
-    two_choices(list, &equals, mixed(!draw))
+    let same_rank = list.iter().take_while(|(one, _)| one.rank == best.rank).enumerate();
+    let equals: Vec<(usize, f64)> =
+        same_rank.filter(|(_, (one, _))| one.equals(best)).map(|(at, (one, _))| (at, one.load)).collect();
+    two_choices(&equals, mixed(!draw))
 }
 
-/// The less busy of two that are drawn: all cells at once then do not rush to the one that is least busy. Nobody
-/// where all are as busy: then the files' order stands.
-fn two_choices(list: &[(Scored, Target)], equals: &[usize], random: u64) -> Option<usize> {
-    let load = |at: usize| list[at].0.load;
-    let first = *equals.first()?;
-    if equals.iter().all(|at| close(load(*at), load(first))) {
+/// The less busy of two that are drawn from places and their loads: all cells at once then do not rush to the one
+/// that is least busy. Nobody where all are as busy: then the files' order stands.
+fn two_choices(equals: &[(usize, f64)], random: u64) -> Option<usize> {
+    let (_, load) = equals.first()?;
+    if equals.iter().all(|(_, other)| close(*other, *load)) {
         return None;
     }
     let one = index(random, equals.len());
     let other = (one + 1 + index(mixed(random), equals.len() - 1)) % equals.len();
-    let (one, other) = (equals[one.min(other)], equals[one.max(other)]);
-    Some(if load(other) < load(one) { other } else { one })
+    let (one, other) = (equals.get(one.min(other))?, equals.get(one.max(other))?);
+    Some(if other.1 < one.1 { other.0 } else { one.0 })
 }
 
 /// A place below `count`, which is at least 1.
@@ -303,6 +302,11 @@ fn headroom_factor(usable: usize, all: usize) -> f64 {
 pub(super) fn weighted_rendezvous(session: u64, name: &str, weight: u64) -> f64 {
     let uniform = (rendezvous(session, name, "") >> 11) as f64 / (1_u64 << 53) as f64;
     weight as f64 / -uniform.clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON).ln()
+}
+
+/// The hash of a session of one key: the same name under another key is another session.
+pub fn session_hash(key_id: &str, name: &str) -> u64 {
+    rendezvous(0, key_id, name)
 }
 
 /// FNV-1a over both names, mixed with the session: the same in every process, after every restart.

@@ -160,3 +160,21 @@ fn an_account_of_its_own_name_serves_the_offers_of_its_vendor() {
     assert_eq!(told(&needing("big", &[Capability::Vision])), "alpha/big alpha-eu/big");
     assert_eq!(told(&ask("alpha-eu/big")), "alpha-eu/big");
 }
+
+#[test]
+fn an_alias_says_what_counts_and_when_to_hedge_and_a_session_keeps_its_target() {
+    let rule = AliasRule { routing: Some(Routing::Price), hedge: Some(Hedge::P95) };
+    let router = router().tuned(Tuning::default(), BTreeMap::from([("fast".to_owned(), rule)]));
+    assert_eq!(plan_without(&router, &ask("fast"), 0, &[]).unwrap().hedge, Some(Hedge::P95));
+    assert_eq!(plan_without(&router, &ask("big"), 0, &[]).unwrap().hedge, None);
+    let mut seats = BTreeMap::<String, u32>::new();
+    for session in 0..400 {
+        let ask = Ask { session: Some(session_hash("key", &session.to_string())), ..ask("fast") };
+        let first = outcome(&plan_without(&router, &ask, 0, &[]));
+        assert_eq!(outcome(&plan_without(&router, &ask, u64::MAX - session, &[])), first);
+        *seats.entry(first).or_default() += 1;
+    }
+    // Weights 1 and 3.
+    assert!((60..140).contains(&seats["alpha/big gamma/new"]), "{seats:?}");
+    assert_ne!(session_hash("key", "s"), session_hash("other", "s"));
+}
