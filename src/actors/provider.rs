@@ -74,14 +74,15 @@ impl Provider {
     fn hold(&mut self, attempt: &Attempt, permit: Permit, now: Instant) -> Result<Held, Error> {
         let Factory { link, account, .. } = &self.factory;
         let provider = &link.provider;
-        let pass =
-            attempt.target.health.admit(now, attempt.target.spared).map_err(|wait| Error::Overloaded {
+        let pass = attempt.target.health.admit(now, attempt.target.ignore_soft).map_err(|wait| {
+            Error::Overloaded {
                 message: format!(
                     "{} is not asked for this model just now: it failed too often.",
                     provider.id
                 ),
                 retry_after: wait,
-            })?;
+            }
+        })?;
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let wanted = Wanted {
             model: &attempt.target.upstream,

@@ -83,6 +83,7 @@ pub const FIELDS: &[Field] = &[
     field("reasoning_effort", Kind::Text),
     Field { ours: true, ..field("free_models_only", Kind::Bool) },
     Field { ours: true, ..field("fallbacks", Kind::Array) },
+    Field { ours: true, ..field("routing", Kind::Text) },
 ];
 
 /// Fallback models at most.

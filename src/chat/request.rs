@@ -5,6 +5,7 @@
 
 use super::fields::{self, Kind};
 use super::message::{self, Message};
+use super::routing::Routing;
 use crate::error::Error;
 use crate::json::{Members, ObjectError};
 
@@ -78,6 +79,10 @@ pub struct ChatRequest {
     pub free_only: bool,
     /// `fallbacks`.
     pub fallbacks: Vec<String>,
+    /// `routing`: what counts most in choosing a target.
+    pub routing: Option<Routing>,
+    /// `prompt_cache_key`, else `user`: calls with the same one belong together.
+    pub affinity: Option<String>,
     /// Capabilities that are needed.
     pub uses: Uses,
     /// Tokens of the prompt, roughly: a quarter of the bytes of its text.
@@ -132,6 +137,16 @@ fn take(request: &mut ChatRequest, name: &'static str, value: &str) -> Result<()
             request.max_output = Some(request.max_output.map_or(given, |other| other.max(given)));
         }
         "fallbacks" => request.fallbacks = fields::strings(name, value)?,
+        "routing" => {
+            let word = fields::string(name, value)?;
+            let routing = Routing::parse(&word).ok_or_else(|| {
+                let message = format!("`routing` is not one of {}.", Routing::WORDS.join(", "));
+                Error::invalid(message, name)
+            })?;
+            request.routing = Some(routing);
+        }
+        "prompt_cache_key" => request.affinity = Some(fields::string(name, value)?),
+        "user" if request.affinity.is_none() => request.affinity = Some(fields::string(name, value)?),
         "reasoning_effort" => {
             let word = fields::string(name, value)?;
             let effort = Effort::parse(&word).ok_or_else(|| {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::problem::{Problem, near_miss};
 use super::reader::Reader;
 use super::settings::{Alias, AliasTarget, Settings};
+use crate::chat::Routing;
 
 /// Reads `models`; wrong shapes were reported by the check against the table, an alias without targets is here.
 pub fn read(models: Option<&Value>, problems: &mut Vec<Problem>) -> BTreeMap<String, Alias> {
@@ -46,7 +47,17 @@ pub fn read(models: Option<&Value>, problems: &mut Vec<Problem>) -> BTreeMap<Str
                 None => {}
             }
         }
-        aliases.insert(name.clone(), Alias { targets });
+        let read = Reader::new(given, "models.*.");
+        let hedge_after = read.duration("hedge_after");
+        aliases.insert(
+            name.clone(),
+            Alias {
+                targets,
+                routing: read.text("routing").as_deref().and_then(Routing::parse),
+                hedge: read.flag("hedge") || !hedge_after.is_zero(),
+                hedge_after,
+            },
+        );
     }
     aliases
 }

@@ -10,6 +10,7 @@ use super::resolve::Wanted;
 use super::schema::{self, Kind};
 use super::secret;
 use super::settings::{AuthStyle, BreakerRule, Provider, Settings};
+use crate::chat::Routing;
 
 /// Renders `settings`, in the shape of the file they came from.
 pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wanted>) -> Value {
@@ -45,7 +46,15 @@ pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wante
     let models: Map<String, Value> = settings
         .aliases
         .iter()
-        .map(|(name, alias)| (name.clone(), json!({"targets": targets(alias)})))
+        .map(|(name, alias)| {
+            let shown = json!({
+                "targets": targets(alias),
+                "routing": alias.routing.map(Routing::as_str),
+                "hedge": alias.hedge,
+                "hedge_after": (!alias.hedge_after.is_zero()).then(|| ms(alias.hedge_after)),
+            });
+            (name.clone(), shown)
+        })
         .collect();
     shown.insert("models".to_owned(), Value::Object(models));
     Value::Object(shown)

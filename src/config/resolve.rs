@@ -11,8 +11,9 @@ use super::problem::Problem;
 use super::reader::Reader;
 use super::rows::Rows;
 use super::secret::{self, Outside, Resolved, Secret};
-use super::settings::{CatalogSettings, Log, Provider, ReasoningSettings, Server, Settings};
+use super::settings::{CatalogSettings, Log, Provider, ReasoningSettings, RoutingSettings, Server, Settings};
 use super::{aliases, effective, provider, validate};
+use crate::chat::Routing;
 
 /// A configuration that holds.
 #[derive(Clone, Debug)]
@@ -49,6 +50,13 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         reasoning: ReasoningSettings {
             memory: read.count("reasoning.memory"),
             life: read.duration("reasoning.life"),
+        },
+        routing: RoutingSettings {
+            mode: read.text("routing.mode").as_deref().and_then(Routing::parse).unwrap_or_default(),
+            exploration: read
+                .number("routing.exploration")
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or(0),
         },
         catalog: CatalogSettings {
             file: read.text("catalog.file").map(PathBuf::from),

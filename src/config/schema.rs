@@ -4,6 +4,7 @@
 //! none can disagree. In a path `*` stands for a name of the operator's choice and `#` for a place in a list.
 
 use super::provider_keys::PROVIDER_KEYS;
+use crate::chat::Routing;
 
 /// What values a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 31] = [
+const GENERAL_KEYS: [Key; 36] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -109,6 +110,11 @@ const GENERAL_KEYS: [Key; 31] = [
     key("catalog.auto", Kind::Names, None, "Canonical names that replace the catalogue's own pool for `model: auto`."),
     key("log.format", Kind::Choice(&["json", "pretty"]), Some("json"), "One JSON object per line, or lines for human eyes."),
     key("log.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"), "The least severe level that is logged."),
+    key("routing.mode", Kind::Choice(&Routing::WORDS), Some("balanced"), "What counts most among the providers of a model, unless a request (`routing`, `x-gateway-routing`) or an alias says so. `balanced`: the price, weighed by success, time to the first token and load."),
+    key("routing.exploration", Kind::Count(0, 100), Some("1"), "Percentage of calls that try another provider first, at most a quarter dearer than the cheapest, so that its numbers stay current. Never with mode `price`, of a session, or of a pinned model."),
+    key("models.*.routing", Kind::Choice(&Routing::WORDS), None, "What counts most for this alias. Left out: `routing.mode`."),
+    key("models.*.hedge", Kind::Bool, Some("false"), "Ask a second target beside the first when that takes longer to begin than 95 of 100 of its answers did lately; whichever begins first is passed on, the other is cancelled and booked. It costs money."),
+    key("models.*.hedge_after", Kind::Duration, None, "The same, after this long."),
     key("models.*.targets.#.model", Kind::Text, None, "An alias: a name of your own for targets, tried in order and by weight. `model` is `<provider>/<model>` or a canonical name."),
     key("models.*.targets.#.weight", Kind::Count(1, 1000), Some("1"), "Share of the calls relative to the other targets."),
 ];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::fetch::FetchSettings;
 use super::identity::Identity;
 use super::secret::Secret;
-use crate::chat::{Facts, Trait};
+use crate::chat::{Facts, Routing, Trait};
 use crate::wire::quirks::any_glob;
 use crate::wire::{Quirks, WireFormat};
 
@@ -29,6 +29,8 @@ pub struct Settings {
     pub strict: bool,
     /// Reasoning that is kept for clients that do not bring it back.
     pub reasoning: ReasoningSettings,
+    /// How targets are chosen where nobody says.
+    pub routing: RoutingSettings,
     /// The catalogue and how it is used.
     pub catalog: CatalogSettings,
     /// Logs.
@@ -71,6 +73,15 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Client connections at most, per worker.
     pub max_connections: usize,
+}
+
+/// How targets are chosen where neither a request nor an alias says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoutingSettings {
+    /// What counts most.
+    pub mode: Routing,
+    /// Percentage of calls that try another target first.
+    pub exploration: u32,
 }
 
 /// Reasoning that is kept for clients that do not bring it back.
@@ -246,6 +257,12 @@ pub struct BreakerRule {
 pub struct Alias {
     /// In order; the first ones are tried first, weights decide among those before any failed.
     pub targets: Vec<AliasTarget>,
+    /// What counts most; `None`: as for all.
+    pub routing: Option<Routing>,
+    /// Ask a second target beside a slow first one.
+    pub hedge: bool,
+    /// After this long; zero: after the 95th percentile of its times.
+    pub hedge_after: Duration,
 }
 
 /// One target of an alias.

@@ -24,13 +24,13 @@ use crate::actors::metrics::Metrics;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
-use crate::config::{Provider, Secret, Settings};
+use crate::config::{Alias, Provider, Secret, Settings};
 use crate::http::admin::{Admin, Shown};
 use crate::http::body_room::BodyRoom;
 use crate::http::front::Limits;
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::account::Accounts;
-use crate::policy::route::{Router, Upstream};
+use crate::policy::route::{AliasRule, Hedge, Router, Tuning, Upstream};
 use crate::policy::vault::Vault;
 use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
 use crate::upstream::{Fetching, Keyring, Link, tls_config};
@@ -228,10 +228,10 @@ fn router(settings: &Settings, catalog: Arc<Catalog>, accounts: &Accounts) -> Ro
         credentialed: provider.has_credential(),
         env: provider.env.clone(),
         account: accounts.of(provider, now),
+        rule: provider.admission,
     };
-    let alias = |alias: &crate::config::Alias| {
-        alias.targets.iter().map(|target| (target.model.clone(), target.weight)).collect()
-    };
+    let alias =
+        |alias: &Alias| alias.targets.iter().map(|target| (target.model.clone(), target.weight)).collect();
     Router::new(
         catalog,
         settings.providers.values().map(upstream).collect(),
@@ -240,6 +240,24 @@ fn router(settings: &Settings, catalog: Arc<Catalog>, accounts: &Accounts) -> Ro
         settings.credential_hints.clone(),
         settings.catalog.strict,
     )
+    .tuned(
+        tuning(settings),
+        settings.aliases.iter().map(|(name, alias)| (name.clone(), rule(alias))).collect(),
+    )
+}
+
+/// What the operator sets of routing.
+fn tuning(settings: &Settings) -> Tuning {
+    Tuning { mode: settings.routing.mode, exploration: settings.routing.exploration * 10 }
+}
+
+/// What an alias says beside its targets.
+fn rule(alias: &Alias) -> AliasRule {
+    let hedge = match alias.hedge_after {
+        Duration::ZERO => Hedge::P95,
+        after => Hedge::After(after),
+    };
+    AliasRule { routing: alias.routing, hedge: alias.hedge.then_some(hedge) }
 }
 
 /// The credentials of the accounts that have more than a key.

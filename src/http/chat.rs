@@ -20,7 +20,7 @@ use crate::dispatch::{Dispatch, Order, Step};
 use crate::error::Error;
 use crate::policy::admission::{Priority, Share};
 use crate::policy::quota::Gauge;
-use crate::policy::route::Ask;
+use crate::policy::route::{Ask, session_hash};
 use crate::store::KeyEntry;
 use crate::upstream::{Call, CallFacts};
 
@@ -75,7 +75,7 @@ async fn dispatch(
     }
     let tags = door::tags(headers, &key.tags)?;
     let deadline = door::deadline(headers, front.limits.request_timeout)?;
-    let ask = ask_of(&parsed, headers)?;
+    let ask = ask_of(&parsed, headers, &key.caller.key_id)?;
     let strict = door::flag(headers, "x-gateway-strict")? || front.limits.strict;
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let permit = key.quota.admit(estimate, std::time::Instant::now());
@@ -119,7 +119,10 @@ async fn dispatch(
 }
 
 /// What routing is asked, headers included.
-fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap) -> Result<Ask, Error> {
+fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap, key_id: &str) -> Result<Ask, Error> {
+    let asked = Ask::of(parsed);
+    let session = door::ours(headers, "x-session-id")?;
+    let session = session.or(door::ours(headers, "x-session-affinity")?).or(parsed.affinity.as_deref());
     let order = door::ours(headers, "x-gateway-provider-order")?.unwrap_or("");
     Ok(Ask {
         provider_order: order
@@ -129,7 +132,10 @@ fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap) -> Result<Ask,
             .map(str::to_owned)
             .collect(),
         no_fallback: door::flag(headers, "x-gateway-no-fallback")?,
-        ..Ask::of(parsed)
+        // The body has the first word; the header is for clients that cannot add a field.
+        routing: asked.routing.or(door::routing(headers)?),
+        session: session.map(|name| session_hash(key_id, name)),
+        ..asked
     })
 }
 

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::body_room::BodyRoom;
+use crate::chat::Routing;
 use crate::error::Error;
 use crate::store::{KeyEntry, KeyTable};
 
@@ -69,6 +70,17 @@ pub fn ours<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, E
     }
     let text = value.to_str().map_err(|_| wrong_header(name, "use printable ASCII"))?.trim();
     Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// What `x-gateway-routing` says counts most.
+///
+/// # Errors
+/// 400 naming the header and its words.
+pub fn routing(headers: &HeaderMap) -> Result<Option<Routing>, Error> {
+    let name = "x-gateway-routing";
+    let Some(word) = ours(headers, name)? else { return Ok(None) };
+    let known = Routing::parse(word);
+    known.map(Some).ok_or_else(|| wrong_header(name, &format!("write one of {}", Routing::WORDS.join(", "))))
 }
 
 /// True for a header of ours set to `true` or `1`.

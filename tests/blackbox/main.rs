@@ -35,6 +35,7 @@ mod overload;
 mod recorded;
 mod requests;
 mod responses_only;
+mod routing;
 mod sse_forms;
 mod streaming;
 mod structure;

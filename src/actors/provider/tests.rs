@@ -43,7 +43,7 @@ impl Handler<Crash> for Provider {
 fn supervisor(port: u16, outbox: &Rc<Outbox>) -> Addr<Supervisor> {
     let row = Arc::new(crate::config::testing::row("up", port));
     let accounts = Arc::<Accounts>::default();
-    let account = accounts.of(&row, std::time::Instant::now());
+    let (account, rule) = (accounts.of(&row, std::time::Instant::now()), row.admission);
     let link = Link::new(row, &crate::upstream::tls_config().unwrap(), &Keyring::default()).unwrap();
     let up = Upstream {
         id: Arc::from("up"),
@@ -51,6 +51,7 @@ fn supervisor(port: u16, outbox: &Rc<Outbox>) -> Addr<Supervisor> {
         credentialed: true,
         env: Vec::new(),
         account,
+        rule,
     };
     let router = Router::new(Arc::default(), vec![up], BTreeMap::new(), None, BTreeMap::new(), false);
     Supervisor::new(Arc::new(router), accounts, vec![link], Rc::clone(outbox), || 1).start()

@@ -97,3 +97,21 @@ fn deep_nesting_is_answered_quickly() {
     let deep = format!(r#"{{"model":"m","messages":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert!(parse(deep.as_bytes()).is_err());
 }
+
+#[test]
+fn routing_is_one_of_its_words_and_a_session_is_the_cache_key_before_the_user() {
+    let parsed = |fields: &str| {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{fields}}}"#);
+        parse(body.as_bytes())
+    };
+    assert_eq!(parsed("").unwrap().routing, None);
+    for word in Routing::WORDS {
+        assert_eq!(parsed(&format!(r#","routing":"{word}""#)).unwrap().routing, Routing::parse(word));
+    }
+    let Err(Error::InvalidRequest { param, .. }) = parsed(r#","routing":"cheap""#) else { panic!("refused") };
+    assert_eq!(param.as_deref(), Some("routing"));
+    for fields in [r#","user":"u","prompt_cache_key":"k""#, r#","prompt_cache_key":"k","user":"u""#] {
+        assert_eq!(parsed(fields).unwrap().affinity.as_deref(), Some("k"));
+    }
+    assert_eq!(parsed(r#","user":"u""#).unwrap().affinity.as_deref(), Some("u"));
+}

@@ -141,13 +141,13 @@ impl TargetHealth {
         }
     }
 
-    /// Asks the breaker. What is `spared` is asked although it was ejected by a rate.
+    /// Asks the breaker. With `ignore_soft` an ejection by a rate does not count.
     ///
     /// # Errors
     /// How long not to ask.
-    pub fn admit(&self, now: Instant, spared: bool) -> Result<Pass, Duration> {
+    pub fn admit(&self, now: Instant, ignore_soft: bool) -> Result<Pass, Duration> {
         let mut inner = self.inner();
-        if spared && inner.breaker.is_soft(now) {
+        if ignore_soft && inner.breaker.is_soft(now) {
             return Ok(Pass::default());
         }
         inner.breaker.admit(now)

@@ -1,10 +1,12 @@
-//! Candidates for a name that several providers serve, and for `auto`: filtered, then cheapest first.
+//! Candidates for a name that several providers serve, and for `auto`: filtered, then the best first.
 
 use std::sync::Arc;
 
 use super::refusal::Refusals;
+use super::score::{self, Candidate};
 use super::{Ask, Now, Router, Target, Upstream};
 use crate::catalog::{Capability, Model, Offer};
+use crate::chat::Routing;
 use crate::error::Error;
 use crate::money::Usd;
 
@@ -42,13 +44,23 @@ pub(super) fn forbidden(asked: &str) -> Error {
 
 impl Router {
     /// Every provider of one model that can take the request, each once.
-    pub(super) fn canonical(&self, model: &Model, ask: &Ask, now: &Now<'_>) -> Result<Vec<Target>, Error> {
+    pub(super) fn canonical(
+        &self,
+        model: &Model,
+        ask: &Ask,
+        mode: Routing,
+        now: &Now<'_>,
+    ) -> Result<Vec<Target>, Error> {
         let mut refusals = Refusals::default();
         let mut found = Vec::new();
         for offer in &model.offers {
             self.consider(offer, ask, now, &mut refusals, &mut found);
         }
-        if found.is_empty() { Err(refusals.of_model(&model.id)) } else { Ok(order(found, ask)) }
+        if found.is_empty() {
+            Err(refusals.of_model(&model.id))
+        } else {
+            Ok(self.order(found, ask, mode, now))
+        }
     }
 
     /// The best of the auto pool.
@@ -64,13 +76,16 @@ impl Router {
             Some(names) => names.iter().filter_map(|name| self.catalog.model(name)).for_each(&mut consider),
             None => self.catalog.auto_pool().for_each(&mut consider),
         }
-        let free = |target: &Target| target.offer.as_ref().is_some_and(|offer| is_free(offer));
-        found.retain(|target| !ask.free_only || free(target));
+        let free = |one: &Candidate| one.target.offer.as_ref().is_some_and(|offer| is_free(offer));
+        found.retain(|one| !ask.free_only || free(one));
         // A named model may be tried although it looks too small, because the estimate is rough; here others are at hand.
         let before = found.len();
-        found.retain(|target| fits(target, ask));
+        found.retain(|one| one.fits);
         refusals.too_large = found.len() < before;
-        if found.is_empty() { Err(refusals.of_auto(ask)) } else { Ok(order(found, ask)) }
+        if found.is_empty() {
+            return Err(refusals.of_auto(ask));
+        }
+        Ok(self.order(found, ask, ask.routing.unwrap_or(self.tuning.mode), now))
     }
 
     /// Adds the targets of one offer, or notes why there are none.
@@ -80,7 +95,7 @@ impl Router {
         ask: &Ask,
         now: &Now<'_>,
         refusals: &mut Refusals,
-        found: &mut Vec<Target>,
+        found: &mut Vec<Candidate>,
     ) {
         if now.is_over(offer) {
             refusals.retired = true;
@@ -104,23 +119,41 @@ impl Router {
             } else if let Err(error) = check(offer, ask) {
                 refusals.unfit.get_or_insert(error);
             } else {
-                found.push(Target {
-                    provider: Arc::clone(&upstream.id),
-                    model: Arc::clone(&offer.model),
-                    upstream: Arc::clone(&offer.upstream),
-                    offer: Some(Arc::clone(offer)),
-                    health: upstream.account.target(&offer.upstream),
-                    spared: false,
-                });
+                found.push(candidate(upstream, offer, ask, now));
             }
         }
+    }
+
+    fn order(&self, found: Vec<Candidate>, ask: &Ask, mode: Routing, now: &Now<'_>) -> Vec<Target> {
+        score::order(found, ask.session, mode, self.tuning.exploration, now)
+    }
+}
+
+/// An offer at a provider, with what its place depends on.
+fn candidate(upstream: &Upstream, offer: &Arc<Offer>, ask: &Ask, now: &Now<'_>) -> Candidate {
+    let health = upstream.account.target(&offer.upstream);
+    Candidate {
+        price: price_of(offer).units().max(1) as f64,
+        fits: fits(offer, ask),
+        preference: ask.preference(&upstream.id),
+        reading: health.reading(now.at),
+        load: upstream.account.gate.load(&upstream.rule),
+        credentials: upstream.account.pool().usable(&offer.upstream, now.at),
+        target: Target {
+            provider: Arc::clone(&upstream.id),
+            model: Arc::clone(&offer.model),
+            upstream: Arc::clone(&offer.upstream),
+            offer: Some(Arc::clone(offer)),
+            health,
+            ignore_soft: false,
+        },
     }
 }
 
 /// Large enough for the prompt and what shall be written; unknown sizes are.
-fn fits(target: &Target, ask: &Ask) -> bool {
+fn fits(offer: &Offer, ask: &Ask) -> bool {
     let needed = ask.prompt_estimate.saturating_add(ask.max_output.unwrap_or(0));
-    target.offer.as_ref().and_then(|offer| offer.context_window).is_none_or(|window| needed <= window)
+    offer.context_window.is_none_or(|window| needed <= window)
 }
 
 fn is_free(offer: &Offer) -> bool {
@@ -130,19 +163,4 @@ fn is_free(offer: &Offer) -> bool {
 /// The blended price; what is unknown counts as dearer than anything.
 pub(super) fn price_of(offer: &Offer) -> Usd {
     offer.price.as_ref().and_then(|price| price.blended()).unwrap_or(Usd::from_units(i64::MAX))
-}
-
-/// Those large enough first, then preferred providers, then cheapest; unknown prices last; otherwise as in the files.
-/// A provider that offers a model under several names appears with its first one only: the others share its fate.
-fn order(mut targets: Vec<Target>, ask: &Ask) -> Vec<Target> {
-    let price = |target: &Target| target.offer.as_ref().map_or(Usd::ZERO, |offer| price_of(offer));
-    targets
-        .sort_by_cached_key(|target| (!fits(target, ask), ask.preference(&target.provider), price(target)));
-    let mut once: Vec<Target> = Vec::with_capacity(targets.len());
-    for target in targets {
-        if !once.iter().any(|other| other.provider == target.provider && other.model == target.model) {
-            once.push(target);
-        }
-    }
-    once
 }

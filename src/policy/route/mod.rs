@@ -1,22 +1,24 @@
 //! Routing: a model string and what a request needs become an ordered list of targets, or a refusal.
 //!
-//! A pure decision over the catalogue and the configured providers; health and scores will be further inputs of
-//! [`Router::plan`]. Invariants: a pinned model never becomes another one; what a key may not use is never a
-//! target; targets are unique and at most [`TARGETS_MAX`].
+//! A pure decision over the catalogue, the configured providers and how they do. Invariants: a pinned model never
+//! becomes another one; what a key may not use is never a target; targets are unique and at most [`TARGETS_MAX`].
 
 mod candidates;
-mod ejection;
 mod refusal;
 mod resolve;
+mod score;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use score::{Tuning, session_hash};
+
 use super::account::Account;
 use super::health::TargetHealth;
 use crate::catalog::{Capabilities, Capability, Catalog, Offer};
 use crate::chat::{ChatRequest, Facts, Routing, Uses};
+use crate::config::AdmissionRule;
 use crate::error::Error;
 
 /// Targets of one plan at most: more attempts would only make an outage worse.
@@ -35,6 +37,8 @@ pub struct Upstream {
     pub env: Vec<String>,
     /// What all cells share of it.
     pub account: Arc<Account>,
+    /// The rule of its gate.
+    pub rule: AdmissionRule,
 }
 
 /// One model string of an alias, with its weight.
@@ -52,6 +56,18 @@ pub struct Router {
     hints: BTreeMap<String, Vec<String>>,
     /// Names the catalogue does not know are refused.
     strict: bool,
+    tuning: Tuning,
+    /// What aliases say beside their targets.
+    alias_rules: BTreeMap<String, AliasRule>,
+}
+
+/// What an alias says beside its targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AliasRule {
+    /// What counts most, unless the request says so.
+    pub routing: Option<Routing>,
+    /// When a second target is asked; `None`: never.
+    pub hedge: Option<Hedge>,
 }
 
 /// What one call asks of routing.
@@ -89,6 +105,7 @@ impl Ask {
             max_output: request.max_output,
             prompt_estimate: request.prompt_estimate,
             free_only: request.free_only,
+            routing: request.routing,
             ..Self::default()
         }
     }
@@ -146,8 +163,8 @@ pub struct Target {
     pub offer: Option<Arc<Offer>>,
     /// How it has been doing.
     pub health: Arc<TargetHealth>,
-    /// Asked although a rate of failures or slow answers ejected it: too many others are ejected, too.
-    pub spared: bool,
+    /// A soft ejection does not bar it: with it, more than half of its peers would be out.
+    pub ignore_soft: bool,
 }
 
 impl Target {
@@ -191,7 +208,14 @@ impl Router {
         hints: BTreeMap<String, Vec<String>>,
         strict: bool,
     ) -> Self {
-        Self { catalog, upstreams, aliases, auto, hints, strict }
+        let (tuning, alias_rules) = (Tuning::default(), BTreeMap::new());
+        Self { catalog, upstreams, aliases, auto, hints, strict, tuning, alias_rules }
+    }
+
+    /// With what the operator sets of routing, and of single aliases.
+    #[must_use]
+    pub fn tuned(self, tuning: Tuning, alias_rules: BTreeMap<String, AliasRule>) -> Self {
+        Self { tuning, alias_rules, ..self }
     }
 
     /// The catalogue behind it.
@@ -218,7 +242,6 @@ impl Router {
         if ask.no_fallback {
             let mut plan = first?;
             plan.targets.truncate(1);
-            ejection::set_back(&mut plan.targets, now.at);
             return Ok(plan);
         }
         // A model that nobody serves leaves the work to the fallbacks; a request that is wrong does not.
@@ -243,9 +266,7 @@ impl Router {
         };
         let Plan { targets, requested_provider, hedge } = plan;
         let lists = std::iter::once(targets).chain(more).filter(|list| !list.is_empty()).collect();
-        let mut targets = merged(lists);
-        ejection::set_back(&mut targets, now.at);
-        Ok(Plan { targets, requested_provider, hedge })
+        Ok(Plan { targets: merged(lists), requested_provider, hedge })
     }
 }
 

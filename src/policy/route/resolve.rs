@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::candidates::{check, forbidden, price_of};
 use super::refusal::no_credentials;
-use super::{Ask, Now, Plan, Router, Target, Upstream};
+use super::score;
+use super::{AliasRule, Ask, Now, Plan, Router, Target, Upstream};
 use crate::catalog::Offer;
+use crate::chat::Routing;
 use crate::error::Error;
 
 /// Longest model string, bytes; also the most that an error message repeats.
@@ -27,15 +29,19 @@ impl Router {
             ));
         }
         match self.aliases.get(asked) {
-            Some(targets) => self.alias(asked, targets, ask, now).map(unpinned),
-            None => self.named(asked, ask, now),
+            Some(targets) => {
+                let rule = self.alias_rules.get(asked).copied().unwrap_or_default();
+                let targets = self.alias(asked, targets, rule, ask, now)?;
+                Ok(Plan { hedge: rule.hedge, ..unpinned(targets) })
+            }
+            None => self.named(asked, ask, ask.routing.unwrap_or(self.tuning.mode), now),
         }
     }
 
     /// A canonical name or `provider/name`.
-    fn named(&self, asked: &str, ask: &Ask, now: &Now<'_>) -> Result<Plan, Error> {
+    fn named(&self, asked: &str, ask: &Ask, mode: Routing, now: &Now<'_>) -> Result<Plan, Error> {
         if let Some(model) = self.catalog.model(asked) {
-            return self.canonical(model, ask, now).map(unpinned);
+            return self.canonical(model, ask, mode, now).map(unpinned);
         }
         let Some((provider, name)) = asked.split_once('/') else { return Err(self.not_found(asked)) };
         if let Some(upstream) = self.upstreams.iter().find(|upstream| &*upstream.id == provider) {
@@ -83,8 +89,9 @@ impl Router {
             model,
             health: offer
                 .map_or_else(|| upstream.account.others(), |offer| upstream.account.target(&offer.upstream)),
-            spared: false,
             offer: offer.cloned(),
+            // There is nobody else to ask: only a hard ejection bars it.
+            ignore_soft: true,
         })
     }
 
@@ -106,14 +113,16 @@ impl Router {
         &self,
         name: &str,
         list: &[super::Weighted],
+        rule: AliasRule,
         ask: &Ask,
         now: &Now<'_>,
     ) -> Result<Vec<Target>, Error> {
+        let mode = ask.routing.or(rule.routing).unwrap_or(self.tuning.mode);
         let mut usable = Vec::new();
         let mut refusal: Option<Error> = None;
         for (model, weight) in list {
-            match self.named(model, ask, now) {
-                Ok(plan) => usable.push((u64::from(*weight), plan.targets)),
+            match self.named(model, ask, mode, now) {
+                Ok(plan) => usable.push((model, u64::from(*weight), plan.targets)),
                 Err(error) => {
                     if refusal.as_ref().is_none_or(|told| telling(&error) > telling(told)) {
                         refusal = Some(error);
@@ -124,14 +133,30 @@ impl Router {
         if usable.is_empty() {
             return Err(refusal.unwrap_or_else(|| self.not_found(name)));
         }
-        let first = drawn(usable.iter().map(|(weight, _)| *weight), now.random);
-        let (_, mut targets) = usable.remove(first);
-        targets.extend(usable.into_iter().flat_map(|(_, targets)| targets));
+        let first = match ask.session {
+            Some(session) => kept(session, &usable, now),
+            None => drawn(usable.iter().map(|(_, weight, _)| *weight), now.random),
+        };
+        let (_, _, mut targets) = usable.remove(first);
+        targets.extend(usable.into_iter().flat_map(|(_, _, targets)| targets));
         if !ask.provider_order.is_empty() {
             targets.sort_by_key(|target| ask.preference(&target.provider));
         }
+        score::ejected_last(&mut targets, now);
         Ok(targets)
     }
+}
+
+/// The place that a session keeps among the targets of an alias, by their weights, passing over what is ejected.
+fn kept(session: u64, usable: &[(&String, u64, Vec<Target>)], now: &Now<'_>) -> usize {
+    let place = |(at, (model, weight, targets)): (usize, &(&String, u64, Vec<Target>))| {
+        let well = targets.first().is_some_and(|target| !score::is_out(target, now));
+        (at, well, score::weighted_rendezvous(session, model, *weight))
+    };
+    let better = |best: (usize, bool, f64), one: (usize, bool, f64)| {
+        if (one.1, one.2) > (best.1, best.2) { one } else { best }
+    };
+    usable.iter().enumerate().map(place).reduce(better).map_or(0, |(at, _, _)| at)
 }
 
 /// The place that a random number falls on, each being as likely as its weight says; 0 when nothing weighs.

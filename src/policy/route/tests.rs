@@ -49,6 +49,7 @@ fn table(strict: bool, auto: Option<Vec<String>>) -> Router {
         credentialed: id != "keyless",
         env: vec![format!("{}_KEY", id.to_uppercase())],
         account: account(id),
+        rule: crate::config::testing::row(id, 1).admission,
     };
     let list = |targets: &[(&str, u32)]| -> Vec<Weighted> {
         targets.iter().map(|(model, weight)| ((*model).to_owned(), *weight)).collect()

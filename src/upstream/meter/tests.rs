@@ -30,7 +30,7 @@ fn metered() -> (Meter, Rc<RefCell<Vec<Receipt>>>, KeyQuota) {
         upstream: name,
         offer: None,
         health: Arc::default(),
-        spared: false,
+        ignore_soft: false,
     };
     let receipts = Rc::new(RefCell::new(Vec::new()));
     let booked = Rc::clone(&receipts);

@@ -120,11 +120,11 @@ fn fallbacks_follow_the_plan_each_target_once() {
 fn a_long_plan_leaves_a_place_to_every_fallback() {
     let target = |number: usize| Target {
         health: Arc::default(),
-        spared: false,
         provider: Arc::from("p"),
         model: Arc::from("m"),
         upstream: Arc::from(number.to_string()),
         offer: None,
+        ignore_soft: false,
     };
     let merged = merged(vec![(0..40).map(target).collect(), vec![target(50), target(51)], vec![target(60)]]);
     let names: Vec<&str> = merged.iter().map(|target| &*target.upstream).collect();
@@ -159,4 +159,22 @@ fn an_account_of_its_own_name_serves_the_offers_of_its_vendor() {
     let told = |ask: &Ask| outcome(&plan_without(&router, ask, 0, &[]));
     assert_eq!(told(&needing("big", &[Capability::Vision])), "alpha/big alpha-eu/big");
     assert_eq!(told(&ask("alpha-eu/big")), "alpha-eu/big");
+}
+
+#[test]
+fn an_alias_says_what_counts_and_when_to_hedge_and_a_session_keeps_its_target() {
+    let rule = AliasRule { routing: Some(Routing::Price), hedge: Some(Hedge::P95) };
+    let router = router().tuned(Tuning::default(), BTreeMap::from([("fast".to_owned(), rule)]));
+    assert_eq!(plan_without(&router, &ask("fast"), 0, &[]).unwrap().hedge, Some(Hedge::P95));
+    assert_eq!(plan_without(&router, &ask("big"), 0, &[]).unwrap().hedge, None);
+    let mut seats = BTreeMap::<String, u32>::new();
+    for session in 0..400 {
+        let ask = Ask { session: Some(session_hash("key", &session.to_string())), ..ask("fast") };
+        let first = outcome(&plan_without(&router, &ask, 0, &[]));
+        assert_eq!(outcome(&plan_without(&router, &ask, u64::MAX - session, &[])), first);
+        *seats.entry(first).or_default() += 1;
+    }
+    // Weights 1 and 3.
+    assert!((60..140).contains(&seats["alpha/big gamma/new"]), "{seats:?}");
+    assert_ne!(session_hash("key", "s"), session_hash("other", "s"));
 }

@@ -32,6 +32,7 @@ fn every_recorded_request_that_was_answered_is_accepted_when_pinned() {
             credentialed: true,
             env: vec![],
             account: account(&id),
+            rule: crate::config::testing::row(&id, 1).admission,
         };
         let router =
             Router::new(Arc::clone(&catalog), vec![upstream], BTreeMap::new(), None, BTreeMap::new(), false);
