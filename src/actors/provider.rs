@@ -13,7 +13,7 @@ use super::messages::{AttemptFinished, Cut, Enqueue, Execute, Verdict};
 use crate::error::Error;
 use crate::policy::account::Account;
 use crate::policy::admission::{Permit, Shed, Ticket};
-use crate::policy::pool::{Unavailable, Wanted};
+use crate::policy::pool::{News, Unavailable, Wanted};
 use crate::receipt::Receipt;
 use crate::upstream::{Attempt, Finished, Held, Link, Meter, Sinks, run};
 
@@ -95,6 +95,11 @@ impl Provider {
                 message: format!("{} limits the gateway's requests.", provider.id),
                 retry_after: Some(wait),
             },
+            Unavailable::TooLarge => Error::invalid_code(
+                format!("This request alone may use more tokens than {} allows in a minute.", provider.id),
+                None,
+                "request_exceeds_limit",
+            ),
             Unavailable::Refused(_) => Error::UpstreamAuth(format!(
                 "{} refused the gateway's credential or account and is not asked until it is tried again.",
                 provider.id
@@ -191,10 +196,16 @@ impl Handler<AttemptFinished> for Provider {
             tracing::warn!(provider = %provider.id, model = %target.model, ?state, "breaker");
         }
         account.gate.observe(&seen, &provider.admission, now);
-        if let Some(index) = credential
-            && account.pool().observe(index, &target.upstream, &seen, now)
-        {
-            tracing::error!(provider = %provider.id, credential = index, sign = ?seen.sign, "credential");
+        let Some((credential, probe)) = credential else { return };
+        match credential.observe(&target.upstream, seen.sign, probe, now) {
+            None => {}
+            Some(News::Refused) => tracing::error!(
+                provider = %provider.id, credential = %credential.name,
+                "the provider refuses this credential, or its account is out of credit"
+            ),
+            Some(News::Back) => {
+                tracing::info!(provider = %provider.id, credential = %credential.name, "the credential works again");
+            }
         }
     }
 }

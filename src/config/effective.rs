@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::api_keys::ApiKey;
 use super::resolve::Wanted;
 use super::schema::{self, Kind};
 use super::secret;
@@ -84,10 +85,22 @@ fn breaker(rule: &BreakerRule) -> Value {
     })
 }
 
+/// Names and limits of several keys; of one there is nothing to tell.
+fn keys_shown(provider: &Provider) -> Option<Vec<Value>> {
+    let shown = |key: &ApiKey| {
+        json!({
+            "name": &*key.name, "key": "***", "weight": key.weight,
+            "rpm": key.rpm, "tpm": key.tpm, "concurrency": key.concurrency,
+        })
+    };
+    (!provider.api_keys.is_empty()).then(|| provider.api_keys.iter().map(shown).collect())
+}
+
 fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
     let given_key = row.and_then(|row| row.get("api_key")).and_then(Value::as_str).map(secret::shown);
     let identity = row.and_then(|row| row.get("credentials")).and_then(Value::as_str);
-    let api_key = match (given_key, &provider.api_key) {
+    let api_key = match (given_key, provider.key(0)) {
+        (_, Some(_)) if !provider.api_keys.is_empty() => format!("{} keys", provider.api_keys.len()),
         (Some(reference), Some(_)) => reference.to_owned(),
         (_, None) if provider.identity.is_some() => identity.unwrap_or("from the environment").to_owned(),
         (None, Some(_)) if provider.env.is_empty() => "from the environment".to_owned(),
@@ -112,6 +125,7 @@ fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
         "base_url": provider.base_url,
         "auth": auth,
         "api_key": api_key,
+        "api_keys": keys_shown(provider),
         "catalog": provider.catalog.as_ref(),
         "headers": headers,
         "max_in_flight": provider.admission.ceiling,

@@ -4,6 +4,7 @@
 //! the edge that touches files and the process environment.
 
 mod aliases;
+mod api_keys;
 mod effective;
 mod fetch;
 mod identity;
@@ -29,6 +30,7 @@ mod validate;
 mod value;
 
 pub use aliases::check_aliases;
+pub use api_keys::ApiKey;
 pub use fetch::{AllowedHost, FetchSettings, host_name};
 pub use identity::{AwsIdentity, EntraIdentity, EntraProof, GoogleIdentity, Identity};
 pub use load::{DEFAULT_FILE, assemble, load};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::api_keys::{self, ApiKey};
 use super::identity::{self, Asked, Found, Identity};
 use super::problem::Problem;
 use super::provider_keys::PROVIDER_KEYS;
@@ -78,12 +79,14 @@ impl Draft<'_> {
         let base_url = self.base_url(&read, &vars);
         let (api_key, identity, env) = match &auth {
             AuthStyle::None => (None, None, Vec::new()),
+            AuthStyle::Bearer | AuthStyle::Header(_) if self.has_keys() => (None, None, Vec::new()),
             AuthStyle::Bearer | AuthStyle::Header(_) => {
                 let (api_key, env) = self.credential(&read);
                 (api_key, None, env)
             }
             AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra => self.identity(&read, &auth, &vars),
         };
+        let api_keys = self.api_keys(&auth);
         Provider {
             id: Arc::from(self.id),
             routes: route::read(self.id, self.row, &mut self.problems),
@@ -92,6 +95,7 @@ impl Draft<'_> {
             base_url,
             auth,
             api_key,
+            api_keys,
             identity,
             env,
             catalog: Arc::from(read.text("catalog").unwrap_or_else(|| self.id.to_owned())),
@@ -126,7 +130,7 @@ impl Draft<'_> {
     fn auth(&mut self, read: &Reader<'_>) -> AuthStyle {
         match read.text("auth").as_deref() {
             Some("none") => {
-                if read.given("api_key").is_some() {
+                if read.given("api_key").is_some() || self.has_keys() {
                     self.warn("`auth: none`, so its `api_key` is not sent; take one of the two out");
                 }
                 AuthStyle::None
@@ -137,6 +141,7 @@ impl Draft<'_> {
             Some("entra") => AuthStyle::Entra,
             Some(header) => AuthStyle::Header(header.trim_start_matches("header:").to_owned()),
             None if read.given("api_key").is_none()
+                && !self.has_keys()
                 && read.names("env").is_none_or(|names| names.is_empty()) =>
             {
                 AuthStyle::None
@@ -146,6 +151,28 @@ impl Draft<'_> {
                 None => AuthStyle::Bearer,
             },
         }
+    }
+
+    /// Several keys are given.
+    fn has_keys(&self) -> bool {
+        self.row.get("api_keys").and_then(Value::as_array).is_some_and(|keys| !keys.is_empty())
+    }
+
+    /// Several keys in place of one.
+    fn api_keys(&mut self, auth: &AuthStyle) -> Vec<ApiKey> {
+        match auth {
+            AuthStyle::None => return Vec::new(),
+            AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra if self.has_keys() => {
+                self.problem("api_keys", "goes with `auth: bearer` or a header; an identity is one only");
+                return Vec::new();
+            }
+            _ => {}
+        }
+        let keys = api_keys::read(self.id, self.row, self.outside, &mut self.problems, &mut self.warnings);
+        if keys.is_empty() && self.has_keys() && self.problems.is_empty() {
+            self.warn("has no credential and is not called until one of its `api_keys` is set");
+        }
+        keys
     }
 
     /// The credential, and the variables that would give one. A variable that is set to nothing counts as not set.

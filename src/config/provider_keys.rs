@@ -7,7 +7,7 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 68] = [
+pub(super) const PROVIDER_KEYS: [Key; 74] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
@@ -19,6 +19,12 @@ pub(super) const PROVIDER_KEYS: [Key; 68] = [
     key("providers.*.base_url", Kind::Url, None, "Address of the API without the endpoint, e.g. `https://api.openai.com/v1`. May hold `{NAME}` placeholders, filled from `vars`. Needed unless the id is a shipped one."),
     key("providers.*.base_urls.*", Kind::Url, None, "Addresses in place of a `base_url` that holds `{region}`, by the value of `vars.region`: for regions whose address has another form."),
     key("providers.*.api_key", Kind::Secret, None, "The credential. Left out: the first variable of `env` that is set. With `auth: aws` or `google` a token that is sent as it is; with `entra` the application's secret."),
+    key("providers.*.api_keys.#.key", Kind::Secret, None, "Several keys in place of `api_key`. A key that the provider limits (429) rests for that model, one that it refuses (401, 402) is out until a probe goes well; the others go on."),
+    key("providers.*.api_keys.#.name", Kind::Text, None, "What the key is called in logs and views. Left out: `key1` and so on."),
+    key("providers.*.api_keys.#.weight", Kind::Count(0, 1000), Some("1"), "Share of the attempts relative to the other keys; 0: only when no other can be had."),
+    key("providers.*.api_keys.#.rpm", Kind::Count(1, 4_000_000_000), None, "Requests per minute that the key allows. Left out: no limit here."),
+    key("providers.*.api_keys.#.tpm", Kind::Count(1, 4_000_000_000), None, "Tokens per minute that it allows, prompt and completion."),
+    key("providers.*.api_keys.#.concurrency", Kind::Count(1, 1_000_000), None, "Attempts at a time that it allows."),
     key("providers.*.auth", Kind::Auth, None, "How the credential travels: `bearer`, `header:NAME` or `none`. `aws` signs each request (SigV4, `vars.region`, `vars.service`), `google` and `entra` get tokens and renew them. Left out: as the wire format's vendor takes it (`header:x-api-key` for `anthropic`, `header:x-goog-api-key` for `gemini`, else `bearer`) when there is a credential to send, else `none`."),
     key("providers.*.credentials", Kind::Credentials, None, "Where the identity of `auth: aws`, `google` or `entra` comes from: `profile:NAME` of AWS's shared files, `file:PATH` of a Google credentials file or of a federated token for Entra, `instance` for the role or service account of the machine (AWS, Google). Left out: the usual variables, of which AWS_BEARER_TOKEN_BEDROCK goes before all others of AWS's."),
     key("providers.*.env", Kind::Names, None, "Environment variables that usually hold the credential."),

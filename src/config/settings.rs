@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::api_keys::ApiKey;
 use super::fetch::FetchSettings;
 use super::identity::Identity;
 use super::secret::Secret;
@@ -147,6 +148,8 @@ pub struct Provider {
     pub auth: AuthStyle,
     /// The credential, resolved.
     pub api_key: Option<Secret>,
+    /// Several credentials in its place.
+    pub api_keys: Vec<ApiKey>,
     /// What tokens or signatures are made from, where there is more to it than a key.
     pub identity: Option<Identity>,
     /// Environment variables that usually hold the credential.
@@ -199,7 +202,17 @@ impl Provider {
 
     /// True when requests to it can be authenticated.
     pub fn has_credential(&self) -> bool {
-        self.auth == AuthStyle::None || self.api_key.is_some() || self.identity.is_some()
+        self.auth == AuthStyle::None || self.key(0).is_some() || self.identity.is_some()
+    }
+
+    /// The key in this place: one of several, or the only one.
+    pub fn key(&self, at: usize) -> Option<&Secret> {
+        self.api_keys.get(at).map(|key| &key.secret).or(self.api_key.as_ref())
+    }
+
+    /// Every key.
+    pub fn keys(&self) -> impl Iterator<Item = &Secret> {
+        self.api_keys.iter().map(|key| &key.secret).chain(&self.api_key)
     }
 }
 

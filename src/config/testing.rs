@@ -20,6 +20,7 @@ pub fn row(id: &str, port: u16) -> Provider {
         base_url: format!("http://127.0.0.1:{port}/v1"),
         auth: AuthStyle::None,
         api_key: None,
+        api_keys: Vec::new(),
         identity: None,
         env: Vec::new(),
         catalog: Arc::from(id),

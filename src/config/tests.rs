@@ -361,16 +361,51 @@ fn the_pool_of_auto_holds_names_of_the_catalogue_and_no_alias_takes_its_name() {
 }
 
 #[test]
+fn several_keys_are_checked_one_by_one() {
+    let row = |keys: &str| format!("providers: {{ openai: {{ {keys} }} }}");
+    for (keys, problem) in [
+        (
+            "api_key: env:A, api_keys: [{ key: env:A }]",
+            "providers.openai.api_keys: stands beside `api_key`; put that key into the list",
+        ),
+        (
+            "api_keys: [{ name: a }]",
+            "providers.openai.api_keys[0].key: is needed: a reference, e.g. env:OPENAI_KEY_2",
+        ),
+        (
+            "api_keys: [{ key: env:A, name: a }, { key: env:B, name: a }]",
+            "providers.openai.api_keys[1].name: `a` is another key's name already",
+        ),
+        (
+            "auth: aws, api_keys: [{ key: env:A }]",
+            "providers.openai.api_keys: goes with `auth: bearer` or a header; an identity is one only",
+        ),
+    ] {
+        let found = problems(&row(keys), &[("A", "secret-a"), ("B", "secret-b")]);
+        assert!(found.iter().any(|one| one == problem), "{keys}: {found:?}");
+    }
+    let loaded = loaded(&row("api_keys: [{ key: env:A }, { key: env:NOT_SET }]"), &[("A", "secret-a")]);
+    assert_eq!(loaded.warnings, ["providers.openai: api_keys[1] is left out until NOT_SET is set"]);
+    assert!(loaded.settings.providers["openai"].has_credential());
+}
+
+#[test]
 fn the_example_file_loads_and_its_general_values_are_the_defaults() {
     let variables = [
         ("OPENAI_API_KEY", "a"),
         ("GROQ_API_KEY", "b"),
         ("AZURE_OPENAI_API_KEY", "c"),
+        ("CEREBRAS_KEY_1", "d"),
+        ("CEREBRAS_KEY_2", "e"),
+        ("CEREBRAS_KEY_3", "f"),
         ("LLM_GATEWAY_ADMIN_KEY", "0123456789abcdef"),
     ];
     let loaded = loaded(EXAMPLE, &variables);
     assert_eq!(loaded.warnings, Vec::<String>::new());
-    assert_eq!(loaded.settings.providers.len(), 8);
+    assert_eq!(loaded.settings.providers.len(), 9);
+    let keys: Vec<_> =
+        loaded.settings.providers["cerebras"].api_keys.iter().map(|key| (&*key.name, key.weight)).collect();
+    assert_eq!(keys, [("team-a", 3), ("team-b", 1), ("spare", 0)]);
     let defaults = assembled(None, &[]).unwrap();
     assert_eq!(format!("{:?}", loaded.settings.server), format!("{:?}", defaults.settings.server));
     assert_eq!(loaded.settings.providers["mistral"].timeouts, loaded.settings.providers["openai"].timeouts);

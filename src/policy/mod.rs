@@ -4,6 +4,7 @@ pub mod account;
 pub mod address;
 pub mod admission;
 pub mod completion;
+mod hash;
 pub mod health;
 pub mod pool;
 pub mod quota;

@@ -168,7 +168,9 @@ async fn drive(
         proof.refused();
     }
     if status != 200 {
-        return Err(refused(link, attempt, &mut response, status).await.into());
+        let (error, told) = refused(link, attempt, &mut response, status).await;
+        meter.told(told);
+        return Err(error.into());
     }
     if !attempt.call.stream {
         whole(link, attempt, meter, &mut response).await?;
@@ -212,13 +214,19 @@ async fn send(link: &Link, attempt: &Attempt, proof: &Proof) -> Result<ClientRes
     second.map_err(|error| failure::of_send(&error, &provider.id))
 }
 
-/// Reads an error answer.
-async fn refused(link: &Link, attempt: &Attempt, response: &mut ClientResponse, status: u16) -> Error {
+/// Reads an error answer, and how long it says to wait.
+async fn refused(
+    link: &Link,
+    attempt: &Attempt,
+    response: &mut ClientResponse,
+    status: u16,
+) -> (Error, Option<Duration>) {
     let provider = &link.provider;
     let retry_after = retry_after(response);
     let body = drain::whole(response, provider.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await;
     let fault = attempt.out.wire.decode_error(status, &body.unwrap_or_default());
-    Fault { retry_after: retry_after.or(fault.retry_after), ..fault }.into_error(&provider.id)
+    let told = retry_after.or(fault.retry_after);
+    (Fault { retry_after: told, ..fault }.into_error(&provider.id), told)
 }
 
 /// `retry-after-ms`, else `Retry-After` in seconds or as a date.

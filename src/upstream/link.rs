@@ -57,8 +57,8 @@ pub struct Link {
     /// What proves each request, where that is more than a key.
     credential: Option<Credential>,
     tls: Arc<rustls::ClientConfig>,
-    /// Prepared heads by path: first of whole replies, then of streams.
-    heads: RefCell<[Heads; 2]>,
+    /// Prepared heads by credential and path: of each credential first those of whole replies, then of streams.
+    heads: RefCell<Vec<Heads>>,
 }
 
 type Heads = HashMap<Box<str>, FrozenClientRequest>;
@@ -111,19 +111,23 @@ impl Link {
             heads: RefCell::default(),
             provider,
         };
+        let keys = link.provider.keys().count().max(1);
+        link.heads.borrow_mut().resize_with(2 * keys, Heads::new);
         for route in &link.provider.routes {
-            head(&link.pooled, &link.provider, route.wire, false, &route.path("m", false))?;
+            for key in 0..keys {
+                head(&link.pooled, &link.provider, key, route.wire, false, &route.path("m", false))?;
+            }
         }
         Ok(Rc::new(link))
     }
 
     /// The prepared head of a request.
     fn head(&self, out: &Outgoing) -> Result<FrozenClientRequest, LinkError> {
-        let at = usize::from(out.stream);
+        let at = 2 * out.credential + usize::from(out.stream);
         if let Some(known) = self.heads.borrow().get(at).and_then(|heads| heads.get(out.path.as_str())) {
             return Ok(known.clone());
         }
-        let made = head(&self.pooled, &self.provider, out.wire, out.stream, &out.path)?;
+        let made = head(&self.pooled, &self.provider, out.credential, out.wire, out.stream, &out.path)?;
         if let Some(heads) = self.heads.borrow_mut().get_mut(at) {
             if heads.len() >= HEADS_MAX {
                 heads.clear();
@@ -169,8 +173,7 @@ impl Link {
 
     /// An error without this account's credentials: upstreams quote what they refuse.
     pub fn mask(&self, error: Error, proof: &Proof) -> Error {
-        let secrets =
-            self.provider.api_key.iter().chain(self.provider.headers.values()).chain(proof.secrets());
+        let secrets = self.provider.keys().chain(self.provider.headers.values()).chain(proof.secrets());
         let long = secrets.map(Secret::expose).filter(|secret| secret.len() >= SECRET_LENGTH_MIN);
         long.fold(error, Error::without)
     }
@@ -180,7 +183,8 @@ impl Link {
     /// # Errors
     /// A path or header that HTTP cannot carry.
     pub fn send_fresh(&self, out: &Outgoing, proof: &Proof) -> Result<SendClientRequest, LinkError> {
-        with_headers(&head(&self.single, &self.provider, out.wire, out.stream, &out.path)?, out, proof)
+        let head = head(&self.single, &self.provider, out.credential, out.wire, out.stream, &out.path)?;
+        with_headers(&head, out, proof)
     }
 }
 
@@ -232,6 +236,7 @@ fn with_headers(
 fn head(
     client: &Client,
     provider: &Provider,
+    credential: usize,
     wire: WireFormat,
     stream: bool,
     path: &str,
@@ -262,7 +267,7 @@ fn head(
         let value = HeaderValue::from_str(value.expose()).map_err(|_| bad(&field))?;
         request = request.insert_header((name, value));
     }
-    if let Some(key) = &provider.api_key {
+    if let Some(key) = provider.key(credential) {
         let (name, value) = match &provider.auth {
             // A token that stands in for an identity travels as any other.
             AuthStyle::Bearer | AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra => {

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::money::Usd;
 use crate::policy::admission::Permit;
 use crate::policy::health::{Observation, Pass, Sign};
-use crate::policy::pool::Chosen;
+use crate::policy::pool::{Chosen, Credential};
 use crate::policy::route::Target;
 use crate::receipt::{Outcome, Receipt, Unmetered};
 use crate::wire::Decoder;
@@ -31,8 +31,8 @@ const BYTES_PER_TOKEN: usize = 4;
 pub struct Finished {
     /// Who was asked.
     pub target: Target,
-    /// With which credential.
-    pub credential: Option<usize>,
+    /// With which credential, and whether that was its probe.
+    pub credential: Option<(Arc<Credential>, bool)>,
     /// What it says of the target and the credential.
     pub seen: Observation,
 }
@@ -73,6 +73,7 @@ pub struct Meter {
     outcome: Outcome,
     error: Option<&'static str>,
     sign: Sign,
+    told: Option<Duration>,
     held: Option<Held>,
     ttft: Option<Duration>,
     usage: Option<Usage>,
@@ -107,6 +108,7 @@ impl Meter {
             outcome: Outcome::Cancelled,
             error: Some("cancelled"),
             sign: Sign::Neutral,
+            told: None,
             held,
             ttft: None,
             usage: None,
@@ -147,6 +149,11 @@ impl Meter {
         if self.ttft.is_none() {
             self.ttft = Some(self.started.elapsed());
         }
+    }
+
+    /// How long the upstream says to wait.
+    pub fn told(&mut self, wait: Option<Duration>) {
+        self.told = wait;
     }
 
     /// Usage as the upstream reported it.
@@ -200,7 +207,14 @@ impl Meter {
     pub fn failed(&mut self, error: &Error, reached: bool) {
         self.outcome = Outcome::Failed;
         self.error = Some(error.class().label);
-        self.sign = Sign::of(error);
+        self.sign = match (Sign::of(error), self.status) {
+            // Nothing was asked: what proves the gateway could not be had.
+            (Sign::Refused, 0) => Sign::Failed,
+            // One model of several, or one region.
+            (Sign::Refused, 403) => Sign::Forbidden,
+            (Sign::Overloaded(_), _) => Sign::Overloaded(self.told),
+            (sign, _) => sign,
+        };
         self.reached = reached;
     }
 
@@ -265,8 +279,13 @@ impl Drop for Meter {
         }
         let usage = self.settle_usage();
         let duration_ms = millis(self.started.elapsed());
-        self.call.used(self.tokens(usage.as_ref()));
-        let credential = self.held.as_ref().map(|held| held.credential.index);
+        let tokens = self.tokens(usage.as_ref());
+        self.call.used(tokens);
+        if let Some(permit) = self.held.as_mut().and_then(|held| held.credential.permit.take()) {
+            permit.settle(tokens);
+        }
+        let chosen = self.held.as_ref().map(|held| &held.credential);
+        let credential = chosen.map(|chosen| (Arc::clone(&chosen.credential), chosen.probe));
         let finished =
             Finished { target: self.target.clone(), credential, seen: self.observation(usage.as_ref()) };
         let receipt = Receipt {

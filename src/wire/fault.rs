@@ -22,11 +22,22 @@ pub struct Fault {
 /// Longest message passed on, characters.
 const MESSAGE_CHARS_MAX: usize = 4_000;
 
+/// Codes by which vendors say with a 429 that an account is out of credit: not a limit that passes by waiting.
+const OUT_OF_CREDIT: [&str; 3] = ["insufficient_quota", "billing_hard_limit_reached", "billing_not_active"];
+
 impl Fault {
+    /// The account is out of credit.
+    fn is_out_of_credit(&self) -> bool {
+        self.status == 429 && self.code.as_deref().is_some_and(|code| OUT_OF_CREDIT.contains(&code))
+    }
+
     /// The error a client sees when this upstream was the last one tried.
     pub fn into_error(self, provider: &str) -> Error {
         let message = presentable(&self.message, self.status);
         match self.status {
+            _ if self.is_out_of_credit() => Error::UpstreamAuth(format!(
+                "{provider} says that the gateway's account is out of credit: {message}"
+            )),
             401..=403 => Error::UpstreamAuth(format!(
                 "{provider} refused the gateway's credential or account (HTTP {}): {message}",
                 self.status

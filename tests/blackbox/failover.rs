@@ -344,3 +344,67 @@ async fn a_target_that_fails_again_and_again_is_not_asked_until_a_probe_goes_wel
     };
     assert_eq!((answer.content().as_str(), up.requests().len()), ("well again", 4));
 }
+
+/// A provider with two keys, of which an upstream takes only some.
+async fn two_keys(up: &Upstream) -> Gateway {
+    let keys = "api_keys: [{ key: env:FIRST, name: first, weight: 1000 }, { key: env:SECOND, weight: 0 }]";
+    let config = format!("providers:\n  up: {{ base_url: '{}', {keys} }}\n", up.base_url());
+    let setup = Setup::new(config)
+        .variable("FIRST", "secret-of-the-first")
+        .variable("SECOND", "secret-of-the-second");
+    setup.start().await
+}
+
+/// An upstream that says this to the first key, and answers the second.
+async fn refusing_the_first(status: u16, headers: &'static str) -> Upstream {
+    Upstream::start(move |request: &Request| match request.header("authorization") {
+        Some("Bearer secret-of-the-second") => answer("hi"),
+        _ => refusal(status, headers),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_or_limited_is_passed_over_and_not_asked_again() {
+    for (status, headers) in [(401, ""), (402, ""), (403, ""), (429, "retry-after: 30\r\n")] {
+        let up = refusing_the_first(status, headers).await;
+        let gateway = two_keys(&up).await;
+        let client = gateway.client().await;
+        let first = client.ask("up/m", json!({})).await;
+        assert_eq!((first.status, first.header("x-gateway-attempts")), (200, "2"), "{}", first.text());
+        let second = client.ask("up/m", json!({})).await;
+        assert_eq!((second.status, second.header("x-gateway-attempts")), (200, "1"), "{}", second.text());
+        assert_eq!(up.requests().len(), 3);
+        assert!(!first.text().contains("secret-of"));
+    }
+}
+
+#[tokio::test]
+async fn a_limited_key_alone_is_told_to_the_client_with_the_time_that_is_left_and_costs_nothing() {
+    let up = Upstream::always(refusal(429, "retry-after: 30\r\n")).await;
+    let gateway = Gateway::before(&up).await;
+    let client = gateway.client().await;
+    assert_eq!(client.ask("up/m", json!({})).await.header("retry-after"), "30");
+    let again = client.ask("up/m", json!({})).await;
+    assert_eq!((again.status, again.code().as_str()), (429, "upstream_rate_limited"), "{}", again.text());
+    let left: u64 = again.header("retry-after").parse().unwrap();
+    assert!((20..=30).contains(&left), "{left}");
+    // The limit is the model's.
+    client.ask("up/other", json!({})).await;
+    assert_eq!(up.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn an_account_out_of_credit_is_not_a_limit_that_passes() {
+    let body =
+        json!({"error": {"message": "quota", "type": "insufficient_quota", "code": "insufficient_quota"}});
+    let up = Upstream::always(Script::new().send(whole(429, &body))).await;
+    let gateway = Gateway::before(&up).await;
+    let client = gateway.client().await;
+    // The only key is asked three times before it is left alone for a while.
+    for _ in 0..5 {
+        let refused = client.ask("up/m", json!({})).await;
+        assert_eq!((refused.status, refused.code().as_str()), (502, "upstream_auth"), "{}", refused.text());
+    }
+    assert_eq!(up.requests().len(), 3);
+}

@@ -59,7 +59,7 @@ impl Adaptive {
                 self.lower(limit * BACK_OFF, floor, seen, now);
             }
             Sign::Good => self.good(seen, in_flight, floor, ceiling, now),
-            Sign::Failed | Sign::Refused | Sign::Neutral => {}
+            Sign::Failed | Sign::Refused | Sign::Forbidden | Sign::Neutral => {}
         }
     }
 

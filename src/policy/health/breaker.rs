@@ -92,7 +92,7 @@ impl Breaker {
                     self.told_until = self.told_until.max(Some(now + told.min(TOLD_MAX)));
                 }
             }
-            Sign::Limited(_) | Sign::Refused | Sign::Neutral => {}
+            Sign::Limited(_) | Sign::Refused | Sign::Forbidden | Sign::Neutral => {}
         }
         before != self.state(now)
     }

@@ -27,6 +27,8 @@ pub enum Sign {
     Limited(Option<Duration>),
     /// It refused this credential, or its account is out of credit.
     Refused,
+    /// It refused this credential for this model.
+    Forbidden,
     /// Nothing: the request was wrong, or the client left.
     Neutral,
 }

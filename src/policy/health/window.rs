@@ -89,7 +89,7 @@ impl Window {
         match seen.sign {
             Sign::Good => bucket.good += 1,
             Sign::Failed | Sign::Overloaded(_) => bucket.failed += 1,
-            Sign::Limited(_) | Sign::Refused | Sign::Neutral => return,
+            Sign::Limited(_) | Sign::Refused | Sign::Forbidden | Sign::Neutral => return,
         }
         bucket.slow += u32::from(slow);
         let Some(ttft) = seen.ttft else { return };

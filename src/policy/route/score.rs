@@ -6,6 +6,7 @@
 use super::{Now, Target};
 use crate::chat::Routing;
 use crate::policy::admission::Load;
+use crate::policy::hash::{mixed, rendezvous};
 use crate::policy::health::Reading;
 
 /// Successes that a target without attempts is taken to have had: a first failure then does not damn it.
@@ -307,23 +308,6 @@ pub(super) fn weighted_rendezvous(session: u64, name: &str, weight: u64) -> f64 
 /// The hash of a session of one key: the same name under another key is another session.
 pub fn session_hash(key_id: &str, name: &str) -> u64 {
     rendezvous(0, key_id, name)
-}
-
-/// FNV-1a over both names, mixed with the session: the same in every process, after every restart.
-fn rendezvous(session: u64, provider: &str, upstream: &str) -> u64 {
-    let bytes = provider.bytes().chain(std::iter::once(0)).chain(upstream.bytes());
-    let names = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    mixed(mixed(names) ^ session)
-}
-
-/// `SplitMix64`: further random bits from those of one number.
-fn mixed(random: u64) -> u64 {
-    let mut bits = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]
