@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_rt::System;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,6 +40,9 @@ fn load_catalog(settings: &Settings) -> Result<Catalog, Vec<Problem>> {
     Catalog::parse(&bytes)
         .map_err(|problems| problems.into_iter().map(|p| at(format!(":{}", p.path), p.message)).collect())
 }
+
+/// Name of the signal by which an orchestrator ends a process.
+const SIGTERM: &str = "SIGTERM";
 
 /// Runs until SIGINT or SIGTERM; gives the exit code.
 pub fn run(file: Option<&Path>) -> u8 {
@@ -78,12 +82,14 @@ async fn serve(settings: &Settings, catalog: Arc<Catalog>) -> Result<u64, StartE
     }
     tracing::info!(listen = %gateway.public_addr(), ops = %gateway.ops_addr(), "ready");
     let signal = ended.wait().await;
-    tracing::info!(signal, "stopping: running calls are finished first");
+    // Nobody balances calls over a process that a person stops at a terminal.
+    let delay = if signal == SIGTERM { settings.server.drain_delay } else { Duration::ZERO };
+    tracing::info!(signal, delay_ms = delay.as_millis(), "stopping: running calls are finished first");
     let again = async {
         let signal = ended.wait().await;
         tracing::warn!(signal, "stopping at once: running calls are cut");
     };
-    let unsettled = gateway.stop_in_a_hurry_when(again).await;
+    let unsettled = gateway.stop_in_a_hurry_when(delay, again).await;
     tracing::info!("stopped");
     Ok(unsettled)
 }
@@ -108,7 +114,7 @@ impl Ended {
     pub async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.terminate.recv() => SIGTERM,
         }
     }
 }

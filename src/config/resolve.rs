@@ -92,6 +92,7 @@ fn server(read: &Reader<'_>) -> Server {
         request_timeout: read.duration("server.request_timeout"),
         ping_interval: read.duration("server.ping_interval"),
         first_event_grace: read.duration("server.first_event_grace"),
+        drain_delay: read.duration("server.drain_delay"),
         drain_timeout: read.duration("server.drain_timeout"),
         max_connections: read.count("server.max_connections"),
     }

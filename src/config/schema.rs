@@ -80,7 +80,7 @@ const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 36] = [
+const GENERAL_KEYS: [Key; 37] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -96,6 +96,7 @@ const GENERAL_KEYS: [Key; 36] = [
     key("server.request_timeout", Kind::Duration, Some("600s"), "Deadline of a whole call, all attempts together. `x-gateway-timeout-ms` can only shorten it."),
     key("server.ping_interval", Kind::Duration, Some("15s"), "Silence in a stream after which a `: ping` comment goes out."),
     key("server.first_event_grace", Kind::Duration, Some("10s"), "How long a stream's response head is held back so that failover can still change the status."),
+    key("server.drain_delay", Kind::Duration, Some("3s"), "How long new calls are taken yet after SIGTERM, while `/health/ready` is 503 already and answers close their connections: until balancers have heard of it. SIGINT skips it."),
     key("server.drain_timeout", Kind::Duration, Some("30s"), "How long running calls may go on after SIGTERM."),
     key("server.max_connections", Kind::Count(1, 1_000_000), Some("25000"), "Client connections at most, per worker thread."),
     key("server.fetch_images", Kind::Bool, Some("false"), "Fetch images that a request gives by https address, for formats that take images inline only. `false`: such a request is answered with 400 and asks for a data URL. Addresses that are not public are never fetched from."),

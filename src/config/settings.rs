@@ -72,6 +72,8 @@ pub struct Server {
     pub first_event_grace: Duration,
     /// How long running calls may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// How long new calls are taken yet after SIGTERM.
+    pub drain_delay: Duration,
     /// Client connections at most, per worker.
     pub max_connections: usize,
 }

@@ -169,16 +169,24 @@ impl Gateway {
 
     /// Stops in order; returns the number of receipts that could not be settled, zero at best.
     pub async fn stop(self) -> u64 {
-        self.stop_in_a_hurry_when(std::future::pending()).await
+        self.stop_in_a_hurry_when(Duration::ZERO, std::future::pending()).await
     }
 
-    /// As [`Gateway::stop`], but once `impatient` is ready running calls are not waited for any longer. Receipts
-    /// still are: they are money.
-    pub async fn stop_in_a_hurry_when(self, impatient: impl Future<Output = ()>) -> u64 {
+    /// As [`Gateway::stop`], but new calls are taken for `delay` yet, while `/health/ready` is 503 already; and once
+    /// `impatient` is ready running calls are not waited for any longer. Receipts still are: they are money.
+    pub async fn stop_in_a_hurry_when(self, delay: Duration, impatient: impl Future<Output = ()>) -> u64 {
+        let mut impatient = std::pin::pin!(impatient);
+        self.readiness.advance(Stage::Leaving);
+        let hurried = tokio::select! {
+            () = sleep(delay) => false,
+            () = &mut impatient => true,
+        };
         self.readiness.advance(Stage::Draining);
-        tokio::select! {
-            () = self.wait_for_calls(self.drain_timeout) => {}
-            () = impatient => {}
+        if !hurried {
+            tokio::select! {
+                () = self.wait_for_calls(self.drain_timeout) => {}
+                () = impatient => {}
+            }
         }
         if self.gauges.in_flight.get() > 0 {
             tracing::warn!(

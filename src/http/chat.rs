@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
 use super::call_meter::CallMeter;
 use super::front::Front;
-use super::readiness::Stage;
 use super::reply::{Builder, error_body, error_with_metadata};
 use super::unread::holding;
 use super::{door, stream};
@@ -44,13 +43,18 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
     let request_id = Arc::clone(&context.request_id);
     let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE, request_id);
     let dispatched = dispatch(&request, &mut payload, &front, &mut context, &mut meter).await;
-    match dispatched {
+    let mut response = match dispatched {
         Ok(dispatch) => answer(dispatch, meter, context, &front).await,
         Err(error) => {
             meter.failed(&error);
             holding(refuse(&error, &context), payload)
         }
+    };
+    if front.readiness.is_leaving() {
+        // The client's next request goes to another process.
+        response.head_mut().set_connection_type(ConnectionType::Close);
     }
+    response
 }
 
 /// Key, body, shape, readiness, quota, targets.
@@ -69,7 +73,7 @@ async fn dispatch(
     let body = door::read_body(payload, limits.body, limits.body_timeout, &front.body_room).await?;
     let parsed = request::parse(&body)?;
     meter.streams(parsed.stream);
-    if front.readiness.stage() != Stage::Ready || front.outbox.is_full() {
+    if !front.readiness.takes_calls() || front.outbox.is_full() {
         let message = "The gateway takes no new requests just now; try again shortly.".to_owned();
         return Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) });
     }

@@ -1,6 +1,6 @@
 //! Readiness: whether this process should be sent calls.
 //!
-//! Invariants: a process only goes forward, from starting to ready to draining; a store that fails is reported
+//! Invariants: a process only goes forward, from starting to ready to leaving to draining; a store that fails is reported
 //! and does not make the process unready, since it goes on serving and keeps its receipts.
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,8 +15,10 @@ pub enum Stage {
     Starting = 0,
     /// Serving.
     Ready = 1,
+    /// Serving still, but nobody should send it more: balancers take a while to hear of it.
+    Leaving = 2,
     /// Finishing what it has and taking nothing new.
-    Draining = 2,
+    Draining = 3,
 }
 
 impl Stage {
@@ -25,7 +27,7 @@ impl Stage {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
-            Self::Draining => "draining",
+            Self::Leaving | Self::Draining => "draining",
         }
     }
 }
@@ -53,8 +55,19 @@ impl Readiness {
         match self.stage.load(Ordering::Relaxed) {
             0 => Stage::Starting,
             1 => Stage::Ready,
+            2 => Stage::Leaving,
             _ => Stage::Draining,
         }
+    }
+
+    /// True when calls are taken.
+    pub fn takes_calls(&self) -> bool {
+        matches!(self.stage(), Stage::Ready | Stage::Leaving)
+    }
+
+    /// True when it should get no more of them.
+    pub fn is_leaving(&self) -> bool {
+        self.stage() >= Stage::Leaving
     }
 
     /// True when the store took what it was last given.

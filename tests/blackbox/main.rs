@@ -18,6 +18,7 @@ mod credentials;
 mod demo;
 mod disconnect;
 mod documents;
+mod drain;
 mod errors;
 mod failover;
 mod fetching;

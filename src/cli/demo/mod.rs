@@ -87,7 +87,7 @@ async fn demo(arguments: &Arguments) -> Result<u64, String> {
     let again = async {
         ended.wait().await;
     };
-    let unsettled = gateway.stop_in_a_hurry_when(again).await;
+    let unsettled = gateway.stop_in_a_hurry_when(std::time::Duration::ZERO, again).await;
     stub.stop().await;
     folder.close().map_err(|error| format!("the temporary folder cannot be removed: {error}"))?;
     Ok(unsettled)

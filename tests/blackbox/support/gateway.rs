@@ -87,6 +87,8 @@ impl Gateway {
             ("LLM_GATEWAY__OPS__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("LLM_GATEWAY__ADMIN_KEY".to_owned(), ADMIN_KEY.to_owned()),
             ("LLM_GATEWAY__SERVER__WORKERS".to_owned(), "1".to_owned()),
+            // Nobody balances calls over it: what a test stops, stops.
+            ("LLM_GATEWAY__SERVER__DRAIN_DELAY".to_owned(), "1ms".to_owned()),
             // What a test asks of routing must not depend on chance.
             ("LLM_GATEWAY__ROUTING__EXPLORATION".to_owned(), "0".to_owned()),
         ];
