@@ -322,6 +322,11 @@ impl Dispatch {
             latency_ms,
         };
         self.envelope.earlier.push(note);
+        if self.lead.is_some() {
+            // The other one of two still runs, and may be well.
+            self.last = Some(error);
+            return None;
+        }
         let may_go_on = class.failover || matches!(error, Error::Internal);
         if self.content_sent || !may_go_on || Instant::now() >= self.order.deadline {
             return Some(self.end(Step::Failed(error)));
@@ -329,7 +334,7 @@ impl Dispatch {
         if let Some(ended) = ended {
             self.queue.again(ended.assignee, &error);
         }
-        if self.lead.is_none() && self.queue.is_empty() {
+        if self.queue.is_empty() {
             return Some(self.end(Step::Failed(error)));
         }
         self.last = Some(error);

@@ -1,8 +1,10 @@
 //! Routing: hedging, sessions, what a request may ask of the order.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::support::{Answer, Gateway, Script, Setup, Upstream, completion, question, streamed, whole};
 
@@ -36,6 +38,24 @@ async fn a_hedged_call_is_answered_by_whoever_begins_first_and_both_are_booked()
             rows.iter().map(|row| format!("{} {}", row["provider"], row["outcome"])).collect();
         assert_eq!(outcomes, ["\"next\" \"completed\"", "\"up\" \"cancelled\""].map(String::from).into());
     }
+}
+
+#[tokio::test]
+async fn a_hedge_that_is_refused_does_not_end_the_call() {
+    let let_go = Arc::new(Semaphore::new(0));
+    let slow = Script::new().until(&let_go).send(whole(200, &completion("slow but well")));
+    let refusal = Script::new().send(whole(400, &json!({"error": {"message": "not here"}})));
+    let alias = "{ targets: [{ model: up/m }], hedge_after: 30ms }";
+    let (up, next, gateway) = two(slow, refusal, alias).await;
+    let client = gateway.client().await;
+    let request = client.request(&question("mine", json!({"fallbacks": ["next/n"]})));
+    let call = tokio::spawn(Answer::of(request));
+    next.reached(1).await;
+    gateway.ledger(1).await;
+    let_go.add_permits(1);
+    let answer = call.await.unwrap();
+    assert_eq!((answer.status, answer.content().as_str()), (200, "slow but well"), "{}", answer.text());
+    assert_eq!((up.requests().len(), answer.header("x-gateway-provider")), (1, "up"));
 }
 
 #[tokio::test]
