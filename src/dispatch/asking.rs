@@ -239,6 +239,8 @@ impl Dispatch {
         let now = Instant::now();
         let patience = match self.hedge? {
             Hedge::After(patience) => patience,
+            // It is the beginning of streams that is known; a whole answer takes as long as it is.
+            Hedge::P95 if !self.order.request.stream => return None,
             Hedge::P95 => target.health.p95_ttft(now.into_std())?,
         };
         Some(now + patience)

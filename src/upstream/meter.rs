@@ -241,10 +241,11 @@ impl Meter {
     fn observation(&self, usage: Option<&Usage>) -> Observation {
         Observation {
             sign: self.sign,
-            ttft: self.ttft,
+            // A whole answer begins when it ends: that is no measure of how long one waits for a start.
+            ttft: self.ttft.filter(|_| self.call.stream),
             duration: self.started.elapsed(),
             output_tokens: usage.map(|usage| usage.completion),
-            probe: self.held.as_ref().is_some_and(|held| held.pass.probe),
+            probe: self.held.as_ref().and_then(|held| held.pass.probe),
         }
     }
 

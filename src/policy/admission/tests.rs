@@ -20,7 +20,7 @@ fn normal(key: &str) -> Share {
 
 fn seen(sign: Sign, millis: u64) -> Observation {
     let duration = Duration::from_millis(millis);
-    Observation { sign, ttft: Some(duration), duration, output_tokens: None, probe: false }
+    Observation { sign, ttft: Some(duration), duration, output_tokens: None, probe: None }
 }
 
 /// Takes all places.

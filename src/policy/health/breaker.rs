@@ -23,8 +23,12 @@ pub struct Breaker {
     soft: bool,
     /// The provider itself said so.
     told_until: Option<Instant>,
-    /// Since when a probe is out.
-    probing: Option<Instant>,
+    /// The probe that is out, and since when.
+    probing: Option<(u32, Instant)>,
+    /// Probes so far.
+    probes: u32,
+    /// Since when it is closed again.
+    closed: Option<Instant>,
 }
 
 impl Breaker {
@@ -48,46 +52,50 @@ impl Breaker {
         self.soft && self.told_until.is_none_or(|until| now >= until)
     }
 
-    /// Asks for the right to an attempt.
+    /// Asks for the right to an attempt. With `ignore_soft` an ejection by a rate bars nobody, but once its time is
+    /// over one attempt is the probe all the same.
     ///
     /// # Errors
     /// How long not to ask.
-    pub fn admit(&mut self, now: Instant) -> Result<Pass, Duration> {
-        if let Some(until) = self.ejected_until(now) {
-            return Err(until.saturating_duration_since(now));
-        }
-        if self.open_until.is_none() {
-            return Ok(Pass::default());
-        }
-        match self.probing {
-            Some(since) if now.saturating_duration_since(since) < PROBE_MAX => {
-                Err(PROBE_MAX - now.saturating_duration_since(since))
+    pub fn admit(&mut self, now: Instant, ignore_soft: bool) -> Result<Pass, Duration> {
+        let wait = match (self.ejected_until(now), self.probing) {
+            (Some(until), _) => until.saturating_duration_since(now),
+            (None, _) if self.open_until.is_none() => return Ok(Pass::default()),
+            (None, Some((_, since))) if now.saturating_duration_since(since) < PROBE_MAX => {
+                PROBE_MAX - now.saturating_duration_since(since)
             }
-            _ => {
-                self.probing = Some(now);
-                Ok(Pass { probe: true })
+            (None, _) => {
+                self.probes = self.probes.wrapping_add(1);
+                self.probing = Some((self.probes, now));
+                return Ok(Pass { probe: Some(self.probes) });
             }
+        };
+        if ignore_soft && self.is_soft(now) { Ok(Pass::default()) } else { Err(wait) }
+    }
+
+    /// True when this is the probe that is out, and not one before it that was given up; it is no longer.
+    fn ends_probe(&mut self, probe: Option<u32>) -> bool {
+        let ends = probe.is_some() && self.probing.map(|(number, _)| number) == probe;
+        if ends {
+            self.probing = None;
         }
+        ends
     }
 
     /// A right that was not used.
     pub fn unused(&mut self, pass: Pass) {
-        if pass.probe {
-            self.probing = None;
-        }
+        self.ends_probe(pass.probe);
     }
 
     /// Takes the end of an attempt; `lately` counts it already. True when it opened or closed.
     pub fn record(&mut self, seen: &Observation, lately: Lately, rule: &BreakerRule, now: Instant) -> bool {
         let before = self.state(now);
-        if seen.probe {
-            self.probing = None;
-        }
+        let probe = self.ends_probe(seen.probe);
         match seen.sign {
-            Sign::Good => self.good(seen.probe, lately, rule, now),
-            Sign::Failed => self.failed(seen.probe, lately, rule, now),
+            Sign::Good => self.good(probe, lately, rule, now),
+            Sign::Failed => self.failed(probe, lately, rule, now),
             Sign::Overloaded(told) => {
-                self.failed(seen.probe, lately, rule, now);
+                self.failed(probe, lately, rule, now);
                 if let Some(told) = told {
                     self.told_until = self.told_until.max(Some(now + told.min(TOLD_MAX)));
                 }
@@ -108,23 +116,35 @@ impl Breaker {
             }
         } else if probe {
             (self.open_until, self.told_until, self.soft) = (None, None, false);
+            self.closed = Some(now);
         }
     }
 
     fn failed(&mut self, probe: bool, lately: Lately, rule: &BreakerRule, now: Instant) {
         if self.open_until.is_some() {
-            // Attempts that began before it opened say nothing new.
-            if probe {
-                self.open(self.soft, rule, now);
+            // Attempts that began before it opened say nothing new; but what is asked in spite of a rate and fails every
+            // time is out for everybody.
+            let dead = self.soft && self.fails_in_a_row(rule);
+            if probe || dead {
+                self.open(self.soft && !dead, rule, now);
             }
             return;
         }
-        self.consecutive = self.consecutive.saturating_add(1);
-        if self.consecutive >= rule.consecutive_failures {
+        if self.closed.is_some_and(|since| now.saturating_duration_since(since) >= rule.cool_down_max) {
+            // Long well, however little it was asked: the next outage begins with a short cool-down again.
+            self.opened = 0;
+        }
+        if self.fails_in_a_row(rule) {
             self.open(false, rule, now);
         } else if rule.failure_rate > 0 && over(lately.failed, lately, rule.failure_rate, rule) {
             self.open(true, rule, now);
         }
+    }
+
+    /// Counts a failure; true when there were enough in a row.
+    fn fails_in_a_row(&mut self, rule: &BreakerRule) -> bool {
+        self.consecutive = self.consecutive.saturating_add(1);
+        self.consecutive >= rule.consecutive_failures
     }
 
     fn open(&mut self, soft: bool, rule: &BreakerRule, now: Instant) {

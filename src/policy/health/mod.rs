@@ -51,14 +51,14 @@ impl Sign {
 pub struct Observation {
     /// What it says.
     pub sign: Sign,
-    /// From sending to the first content.
+    /// From sending to the first content of a stream; a whole answer has none.
     pub ttft: Option<Duration>,
     /// From sending to the end.
     pub duration: Duration,
     /// Tokens written, where known.
     pub output_tokens: Option<u64>,
-    /// It was the probe of a half-open breaker.
-    pub probe: bool,
+    /// It was the probe of a half-open breaker, of this number.
+    pub probe: Option<u32>,
 }
 
 /// Where a breaker stands.
@@ -95,8 +95,8 @@ pub struct Reading {
 /// The right to ask a target once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
-    /// It is the probe of a half-open breaker: its end decides.
-    pub probe: bool,
+    /// It is the probe of a half-open breaker, of this number: its end decides.
+    pub probe: Option<u32>,
 }
 
 /// How long a reading is good for while nothing is recorded.
@@ -148,16 +148,12 @@ impl TargetHealth {
     /// # Errors
     /// How long not to ask.
     pub fn admit(&self, now: Instant, ignore_soft: bool) -> Result<Pass, Duration> {
-        let mut inner = self.inner();
-        if ignore_soft && inner.breaker.is_soft(now) {
-            return Ok(Pass::default());
-        }
-        inner.breaker.admit(now)
+        self.inner().breaker.admit(now, ignore_soft)
     }
 
     /// Gives back the right to ask, which was not used.
     pub fn unused(&self, pass: Pass) {
-        if pass.probe {
+        if pass.probe.is_some() {
             self.inner().breaker.unused(pass);
         }
     }
@@ -165,9 +161,9 @@ impl TargetHealth {
     /// Takes what an attempt says. True when the breaker changed its state.
     pub fn record(&self, seen: &Observation, rule: &BreakerRule, now: Instant) -> bool {
         let mut inner = self.inner();
-        let slow = !rule.slow_call.is_zero()
-            && seen.ttft.unwrap_or(seen.duration) > rule.slow_call
-            && !matches!(seen.sign, Sign::Neutral);
+        // A whole answer takes as long as it is; one that failed without a word took too long to say so.
+        let waited = seen.ttft.or_else(|| (seen.sign != Sign::Good).then_some(seen.duration));
+        let slow = !rule.slow_call.is_zero() && waited.is_some_and(|waited| waited > rule.slow_call);
         inner.window.count(seen, slow, now);
         let lately = inner.window.lately(now);
         let changed = inner.breaker.record(seen, lately, rule, now);

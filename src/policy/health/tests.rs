@@ -14,9 +14,25 @@ const RULE: BreakerRule = BreakerRule {
     cool_down_max: Duration::from_secs(30),
 };
 
-fn seen(sign: Sign, probe: bool) -> Observation {
+fn seen(sign: Sign, probe: impl Into<Probe>) -> Observation {
+    let probe = probe.into().0;
     let ttft = matches!(sign, Sign::Good).then_some(Duration::from_millis(100));
     Observation { sign, ttft, duration: Duration::from_millis(600), output_tokens: Some(50), probe }
+}
+
+/// A probe by its number; `false` is none, `true` the first one.
+struct Probe(Option<u32>);
+
+impl From<bool> for Probe {
+    fn from(first: bool) -> Self {
+        Self(first.then_some(1))
+    }
+}
+
+impl From<Pass> for Probe {
+    fn from(pass: Pass) -> Self {
+        Self(pass.probe)
+    }
 }
 
 fn secs(seconds: u64) -> Duration {
@@ -43,7 +59,7 @@ fn failures_in_a_row_open_it_and_a_good_probe_closes_it() {
     );
     let later = now + secs(5);
     assert_eq!(health.reading(later).state, State::HalfOpen);
-    assert_eq!(health.admit(later, false), Ok(Pass { probe: true }));
+    assert_eq!(health.admit(later, false), Ok(Pass { probe: Some(1) }));
     assert!(health.admit(later, false).is_err(), "one probe at a time");
     assert!(health.record(&seen(Sign::Good, true), &RULE, later));
     assert_eq!(
@@ -61,23 +77,79 @@ fn each_failed_probe_doubles_the_time_up_to_the_longest() {
     for wait in [5, 10, 20, 30, 30] {
         now += secs(wait);
         assert_eq!(health.admit(now - Duration::from_millis(1), false), Err(Duration::from_millis(1)));
-        assert_eq!(health.admit(now, false), Ok(Pass { probe: true }));
-        health.record(&seen(Sign::Failed, true), &RULE, now);
+        let pass = health.admit(now, false).unwrap();
+        assert!(pass.probe.is_some());
+        health.record(&seen(Sign::Failed, pass), &RULE, now);
     }
 }
 
 #[test]
-fn a_probe_that_says_nothing_or_is_lost_makes_room_for_another() {
+fn a_probe_that_says_nothing_or_is_lost_makes_room_for_one_other() {
     let now = Instant::now();
     let health = opened(now);
     let later = now + secs(6);
     let pass = health.admit(later, false).unwrap();
     health.unused(pass);
-    assert!(health.admit(later, false).unwrap().probe);
-    health.record(&seen(Sign::Neutral, true), &RULE, later);
-    assert!(health.admit(later, false).unwrap().probe);
-    assert!(health.admit(later + secs(59), false).is_err());
-    assert!(health.admit(later + secs(60), false).unwrap().probe);
+    let pass = health.admit(later, false).unwrap();
+    health.record(&seen(Sign::Neutral, pass), &RULE, later);
+    let lost = health.admit(later, false).unwrap();
+    assert!(lost.probe.is_some() && health.admit(later + secs(59), false).is_err());
+    let second = health.admit(later + secs(60), false).unwrap();
+    assert!(second.probe.is_some());
+    // The lost one ends after all: that makes no room for a third, and it closes nothing.
+    assert!(!health.record(&seen(Sign::Good, lost), &RULE, later + secs(61)));
+    assert!(health.admit(later + secs(61), false).is_err());
+    assert!(health.record(&seen(Sign::Good, second), &RULE, later + secs(62)));
+}
+
+#[test]
+fn an_ejection_by_rate_that_is_ignored_still_ends_with_a_probe_or_hardens() {
+    let softly_open = |now: Instant| {
+        let health = TargetHealth::default();
+        for _ in 0..5 {
+            health.record(&seen(Sign::Good, false), &RULE, now);
+            health.record(&seen(Sign::Failed, false), &RULE, now);
+        }
+        assert!(health.reading(now).soft);
+        health
+    };
+    let now = Instant::now();
+    let well = softly_open(now);
+    assert_eq!(well.admit(now + secs(1), true), Ok(Pass::default()));
+    let pass = well.admit(now + secs(5), true).unwrap();
+    assert!(pass.probe.is_some());
+    assert_eq!(well.admit(now + secs(5), true), Ok(Pass::default()), "the others go on meanwhile");
+    assert!(well.record(&seen(Sign::Good, pass), &RULE, now + secs(5)));
+    let dead = softly_open(now);
+    for _ in 0..3 {
+        let pass = dead.admit(now + secs(1), true).unwrap();
+        dead.record(&seen(Sign::Failed, pass), &RULE, now + secs(1));
+    }
+    assert!(dead.admit(now + secs(1), true).is_err());
+    assert!(!dead.reading(now + secs(1)).soft);
+}
+
+#[test]
+fn the_next_outage_of_a_target_that_was_long_well_begins_with_a_short_wait_however_little_it_is_asked() {
+    let (mut now, health) = (Instant::now(), TargetHealth::default());
+    for _ in 0..4 {
+        (0..3).for_each(|_| {
+            health.record(&seen(Sign::Failed, false), &RULE, now);
+        });
+        assert_eq!(health.admit(now, false), Err(secs(5)));
+        let pass = health.admit(now + secs(5), false).unwrap();
+        health.record(&seen(Sign::Good, pass), &RULE, now + secs(5));
+        now += secs(86_400);
+    }
+}
+
+#[test]
+fn whole_answers_are_neither_slow_nor_a_measure_of_how_streams_begin() {
+    let (now, health) = (Instant::now(), TargetHealth::default());
+    let whole = Observation { ttft: None, duration: secs(10), ..seen(Sign::Good, false) };
+    assert!((0..40).all(|_| !health.record(&whole, &RULE, now)));
+    let reading = health.reading(now);
+    assert_eq!((reading.success_rate, reading.ttft_ms, reading.tokens_per_s), (Some(1.0), None, None));
 }
 
 #[test]
@@ -170,13 +242,13 @@ proptest! {
         steps in prop::collection::vec((0_u8..7, 0_u64..20), 1..200),
     ) {
         let (mut now, health) = (Instant::now(), TargetHealth::default());
-        let (mut probes, mut since) = (0, now);
+        let mut out: Option<Pass> = None;
+        let mut since = now;
         for (step, seconds) in steps {
             now += secs(seconds);
             if now.duration_since(since) >= secs(60) {
-                probes = 0;
+                out = None;
             }
-            let probe = probes > 0;
             let sign = match step {
                 0 => Sign::Good,
                 1 => Sign::Failed,
@@ -184,16 +256,14 @@ proptest! {
                 3 => Sign::Neutral,
                 4 => Sign::Limited(None),
                 _ => {
-                    if let Ok(Pass { probe: true }) = health.admit(now, false) {
-                        probes += 1;
-                        since = now;
+                    if let Ok(pass @ Pass { probe: Some(_) }) = health.admit(now, false) {
+                        prop_assert!(out.is_none());
+                        (out, since) = (Some(pass), now);
                     }
-                    prop_assert!(probes <= 1);
                     continue;
                 }
             };
-            health.record(&seen(sign, probe), &RULE, now);
-            probes = 0;
+            health.record(&seen(sign, out.take().unwrap_or_default()), &RULE, now);
             let reading = health.reading(now);
             prop_assert!(reading.success_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)));
             prop_assert!(reading.ejected_until.is_none_or(|until| until <= now + RULE.cool_down_max));
