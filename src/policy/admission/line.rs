@@ -51,6 +51,12 @@ impl Line {
         self.places.len()
     }
 
+    /// Keys that are remembered.
+    #[cfg(test)]
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Turns that come before the next one of this key, roughly.
     pub fn ahead(&self, key: &str) -> usize {
         let own = self.keys.get(key).map_or(0, |turns| turns.places.len());
@@ -73,8 +79,9 @@ impl Line {
     pub fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
         while let Some((place, (key, permit))) = self.places.pop_first() {
             self.time = self.time.max(place.0);
+            // The first of all is the first of its key.
             if let Some(turns) = self.keys.get_mut(&key) {
-                turns.places.retain(|other| *other != place);
+                turns.places.pop_front();
             }
             if !permit.is_closed() {
                 self.forget();
@@ -124,8 +131,9 @@ impl Line {
         if self.keys.len() > self.places.len() + IDLE_KEYS || self.places.is_empty() {
             let time = self.time;
             self.keys.retain(|_, turns| !turns.places.is_empty() || turns.ends > time);
-            if self.places.is_empty() && self.keys.len() > IDLE_KEYS {
-                self.keys.clear();
+            if self.keys.len() > self.places.len() + IDLE_KEYS {
+                // More keys than waited took one turn each at the same time: none of them is ahead of the others.
+                self.keys.retain(|_, turns| !turns.places.is_empty());
             }
         }
     }

@@ -142,7 +142,7 @@ impl Gate {
             inner.adaptive.observe(seen, in_flight, rule, now);
             let length = seen.duration.as_secs_f64();
             inner.length_s = Some(inner.length_s.map_or(length, |mean| mean + LENGTH * (length - mean)));
-            let before = std::mem::replace(&mut inner.limit, 0);
+            let before = inner.limit;
             inner.limit = inner.adaptive.limit(rule);
             inner.limit > before
         };

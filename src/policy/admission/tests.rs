@@ -1,5 +1,7 @@
 //! The gate: places, turns, bounds, and what is left of a moving limit.
 
+use std::collections::VecDeque;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -138,6 +140,60 @@ fn refusals_lower_the_limit_once_a_burst_to_the_floor_and_good_answers_raise_it_
     drop(permits);
     let fixed = AdmissionRule { adaptive: false, ..rule };
     assert_eq!(gate.load(&fixed).limit, 100);
+}
+
+#[test]
+fn few_attempts_that_are_refused_say_nothing_of_how_many_would_be_taken() {
+    let rule = AdmissionRule { ceiling: 4_096, floor: 4, ..RULE };
+    let gate = Arc::<Gate>::default();
+    let permits: Vec<_> = (0..4).map(|_| gate.try_enter(&rule).unwrap()).collect();
+    gate.observe(&seen(Sign::Limited(None), 10), &rule, Instant::now());
+    assert_eq!(gate.load(&rule).limit, 4_096);
+    drop(permits);
+}
+
+#[test]
+fn a_limit_is_raised_within_a_minute_however_long_attempts_take_and_forgotten_when_it_is_old() {
+    let rule = AdmissionRule { ceiling: 1_000, floor: 4, ..RULE };
+    let lowered = |now: Instant| {
+        let gate = Arc::<Gate>::default();
+        let permits: Vec<_> = (0..20).map(|_| gate.try_enter(&rule).unwrap()).collect();
+        gate.observe(&seen(Sign::Overloaded(None), 10), &rule, now);
+        assert_eq!(gate.load(&rule).limit, 19);
+        (gate, permits)
+    };
+    // Answers of half a minute, one a second, while all places are taken.
+    let mut now = Instant::now();
+    let (gate, mut permits) = lowered(now);
+    for _ in 0..60 {
+        now += Duration::from_secs(1);
+        gate.observe(&seen(Sign::Good, 30_000), &rule, now);
+        permits.extend(std::iter::from_fn(|| gate.try_enter(&rule)));
+    }
+    assert_eq!(gate.load(&rule).limit, 1_000);
+    // Hardly anything was asked for an hour.
+    let now = Instant::now();
+    let (gate, permits) = lowered(now);
+    drop(permits);
+    gate.observe(&seen(Sign::Good, 1_000), &rule, now + Duration::from_secs(3_600));
+    assert_eq!(gate.load(&rule).limit, 1_000);
+}
+
+#[test]
+fn keys_that_wait_once_each_are_not_remembered_for_good() {
+    let rule = AdmissionRule { ceiling: 1, queue: 10_000, ..RULE };
+    let (gate, now) = (Arc::<Gate>::default(), Instant::now());
+    let mut permit = gate.try_enter(&rule).unwrap();
+    let enqueue = |number: u32| {
+        gate.enqueue(&normal(&format!("key{number}")), &rule, now, now + Duration::from_secs(5)).unwrap()
+    };
+    let mut tickets: VecDeque<Ticket> = (0..10).map(enqueue).collect();
+    for number in 10..5_000 {
+        tickets.push_back(enqueue(number));
+        drop(permit);
+        permit = tickets.pop_front().unwrap().try_recv().unwrap();
+    }
+    assert!(gate.inner().line.keys() <= 10 + 257, "{}", gate.inner().line.keys());
 }
 
 #[test]
