@@ -14,8 +14,11 @@ use super::pool::Pool;
 use super::retry::{Budget, Floor};
 use crate::config::Provider;
 
-/// Models of one provider whose health is kept apart at most; the others share one.
+/// Models of one provider whose health is kept apart at most, known to the catalogue and not; the others share one.
 const TARGETS_MAX: usize = 4096;
+const STRANGERS_MAX: usize = 256;
+
+type Targets = DashMap<Arc<str>, Arc<TargetHealth>>;
 
 /// One provider, over all cells.
 #[derive(Debug)]
@@ -27,8 +30,9 @@ pub struct Account {
     /// Further attempts that it takes whatever the budget says.
     pub floor: Floor,
     pool: ArcSwap<Pool>,
-    targets: DashMap<Arc<str>, Arc<TargetHealth>>,
-    /// Of models that the catalogue does not know: callers make their names up.
+    targets: Targets,
+    /// Models that the catalogue does not know: callers make names up, and must not crowd out those that it knows.
+    strangers: Targets,
     others: Arc<TargetHealth>,
 }
 
@@ -41,6 +45,7 @@ impl Account {
             floor: Floor::default(),
             pool: ArcSwap::from_pointee(Pool::new(provider, origin)),
             targets: DashMap::new(),
+            strangers: DashMap::new(),
             others: Arc::default(),
         }
     }
@@ -50,25 +55,24 @@ impl Account {
         self.pool.load_full()
     }
 
-    /// The health of a model that the catalogue knows.
+    /// The health of a model that the catalogue knows, by its name upstream.
     pub fn target(&self, upstream: &Arc<str>) -> Arc<TargetHealth> {
-        if let Some(known) = self.targets.get(upstream) {
+        self.health(&self.targets, upstream, TARGETS_MAX)
+    }
+
+    /// The health of a model that the catalogue does not know.
+    pub fn stranger(&self, upstream: &Arc<str>) -> Arc<TargetHealth> {
+        self.health(&self.strangers, upstream, STRANGERS_MAX)
+    }
+
+    fn health(&self, targets: &Targets, upstream: &Arc<str>, most: usize) -> Arc<TargetHealth> {
+        if let Some(known) = targets.get(upstream) {
             return Arc::clone(&known);
         }
-        if self.targets.len() >= TARGETS_MAX {
+        if targets.len() >= most {
             return Arc::clone(&self.others);
         }
-        Arc::clone(&self.targets.entry(Arc::clone(upstream)).or_default())
-    }
-
-    /// The health of models that the catalogue does not know.
-    pub fn others(&self) -> Arc<TargetHealth> {
-        Arc::clone(&self.others)
-    }
-
-    /// Models with a health of their own: name and health.
-    pub fn targets(&self) -> Vec<(Arc<str>, Arc<TargetHealth>)> {
-        self.targets.iter().map(|entry| (Arc::clone(entry.key()), Arc::clone(entry.value()))).collect()
+        Arc::clone(&targets.entry(Arc::clone(upstream)).or_default())
     }
 }
 
@@ -97,9 +101,23 @@ impl Accounts {
         }
         self.by_id.retain(|id, _| ids.contains(id));
     }
+}
 
-    /// Every account.
-    pub fn all(&self) -> Vec<Arc<Account>> {
-        self.by_id.iter().map(|entry| Arc::clone(entry.value())).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_are_kept_apart_and_made_up_names_crowd_nobody_out() {
+        let account = Account::new(&crate::config::testing::row("up", 1), Instant::now());
+        let name = |number: usize| Arc::<str>::from(format!("m{number}"));
+        let first = account.stranger(&name(0));
+        assert!(Arc::ptr_eq(&first, &account.stranger(&name(0))));
+        assert!(!Arc::ptr_eq(&first, &account.stranger(&name(1))));
+        (0..100_000).for_each(|number| drop(account.stranger(&name(number))));
+        assert_eq!(account.strangers.len(), STRANGERS_MAX);
+        assert!(Arc::ptr_eq(&first, &account.stranger(&name(0))));
+        assert!(Arc::ptr_eq(&account.others, &account.stranger(&name(99_999))));
+        assert!(!Arc::ptr_eq(&account.others, &account.target(&name(99_999))));
     }
 }

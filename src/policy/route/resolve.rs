@@ -83,12 +83,13 @@ impl Router {
         if let Some(offer) = offer {
             check(offer, ask)?;
         }
+        let asked_for = offer.map_or_else(|| Arc::from(name), |offer| Arc::clone(&offer.upstream));
+        let account = &upstream.account;
         Ok(Target {
             provider: Arc::clone(&upstream.id),
-            upstream: offer.map_or_else(|| Arc::from(name), |offer| Arc::clone(&offer.upstream)),
             model,
-            health: offer
-                .map_or_else(|| upstream.account.others(), |offer| upstream.account.target(&offer.upstream)),
+            health: if offer.is_some() { account.target(&asked_for) } else { account.stranger(&asked_for) },
+            upstream: asked_for,
             offer: offer.cloned(),
             // There is nobody else to ask: only a hard ejection bars it.
             ignore_soft: true,
