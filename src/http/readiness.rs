@@ -27,7 +27,8 @@ impl Stage {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
-            Self::Leaving | Self::Draining => "draining",
+            Self::Leaving => "leaving",
+            Self::Draining => "draining",
         }
     }
 }

@@ -53,7 +53,7 @@ async fn readiness_follows_the_life_of_the_process_and_never_goes_back() {
     for (stage, status, word) in [
         (Stage::Starting, 503, "starting"),
         (Stage::Ready, 200, "ready"),
-        (Stage::Leaving, 503, "draining"),
+        (Stage::Leaving, 503, "leaving"),
         (Stage::Draining, 503, "draining"),
         (Stage::Ready, 503, "draining"),
     ] {
