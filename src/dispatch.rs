@@ -351,7 +351,11 @@ impl Dispatch {
             self.queue.put_back(assignee);
             return;
         }
-        match self.ask(assignee, None).await {
+        // An answer of the second one tells of the first.
+        self.envelope.earlier.extend(self.lead.as_ref().map(Running::hedged));
+        let asked = self.ask(assignee, None).await;
+        self.envelope.earlier.pop();
+        match asked {
             Ok(Asked::Running(rival)) => self.rival = Some(*rival),
             Ok(Asked::Full(assignee)) => self.queue.full(assignee),
             Err(error) => self.queue.refused(error),

@@ -54,7 +54,7 @@ pub fn read(models: Option<&Value>, problems: &mut Vec<Problem>) -> BTreeMap<Str
             Alias {
                 targets,
                 routing: read.text("routing").as_deref().and_then(Routing::parse),
-                hedge: read.flag("hedge") || !hedge_after.is_zero(),
+                hedge: read.flag("hedge") || (read.given("hedge").is_none() && !hedge_after.is_zero()),
                 hedge_after,
             },
         );

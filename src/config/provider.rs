@@ -87,6 +87,7 @@ impl Draft<'_> {
             AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra => self.identity(&read, &auth, &vars),
         };
         let api_keys = self.api_keys(&auth);
+        self.check_bounds(&read);
         Provider {
             id: Arc::from(self.id),
             routes: route::read(self.id, self.row, &mut self.problems),
@@ -150,6 +151,19 @@ impl Draft<'_> {
                 Some(header) => AuthStyle::Header(header.to_owned()),
                 None => AuthStyle::Bearer,
             },
+        }
+    }
+
+    /// Bounds that contradict each other. A default gives way to what is given.
+    fn check_bounds(&mut self, read: &Reader<'_>) {
+        let given = |low: &str, high: &str| read.given(low).is_some() && read.given(high).is_some();
+        let (few, many) = ("min_in_flight", "max_in_flight");
+        if given(few, many) && read.count(few) > read.count(many) {
+            self.problem(few, "is above `max_in_flight`");
+        }
+        let (short, long) = ("breaker.cool_down", "breaker.cool_down_max");
+        if given(short, long) && read.duration(short) > read.duration(long) {
+            self.problem(short, "is above `breaker.cool_down_max`");
         }
     }
 

@@ -115,7 +115,7 @@ const GENERAL_KEYS: [Key; 37] = [
     key("routing.exploration", Kind::Count(0, 100), Some("1"), "Percentage of calls that try another provider first, at most a quarter dearer than the cheapest, so that its numbers stay current. Never with mode `price`, of a session, or of a pinned model."),
     key("models.*.routing", Kind::Choice(&Routing::WORDS), None, "What counts most for this alias. Left out: `routing.mode`."),
     key("models.*.hedge", Kind::Bool, Some("false"), "Ask a second target beside the first when that takes longer to begin than 95 of 100 of its streams did lately; whichever begins first is passed on, the other is cancelled and booked. It costs money."),
-    key("models.*.hedge_after", Kind::Duration, None, "The same after this long, for answers that do not stream, too."),
+    key("models.*.hedge_after", Kind::Duration, None, "The same after this long, for answers that do not stream, too. Not with `hedge: false`."),
     key("models.*.targets.#.model", Kind::Text, None, "An alias: a name of your own for targets, tried in order and by weight. `model` is `<provider>/<model>` or a canonical name."),
     key("models.*.targets.#.weight", Kind::Count(1, 1000), Some("1"), "Share of the calls relative to the other targets."),
 ];

@@ -361,6 +361,28 @@ fn the_pool_of_auto_holds_names_of_the_catalogue_and_no_alias_takes_its_name() {
 }
 
 #[test]
+fn bounds_that_contradict_each_other_are_told_and_a_hedge_can_be_switched_off() {
+    let row = "providers: { openai: { max_in_flight: 8, min_in_flight: 9, breaker: { cool_down: 9s, cool_down_max: 8s } } }";
+    let found = problems(row, &[("OPENAI_API_KEY", "a")]);
+    assert!(
+        found.iter().any(|one| one == "providers.openai.min_in_flight: is above `max_in_flight`"),
+        "{found:?}"
+    );
+    let long = "providers.openai.breaker.cool_down: is above `breaker.cool_down_max`";
+    assert!(found.iter().any(|one| one == long), "{found:?}");
+    for (given, hedged) in [
+        ("", false),
+        ("hedge: true", true),
+        ("hedge_after: 1s", true),
+        ("hedge: false, hedge_after: 1s", false),
+    ] {
+        let file = format!("models: {{ fast: {{ targets: [{{ model: openai/m }}], {given} }} }}");
+        let loaded = loaded(&file, &[("OPENAI_API_KEY", "a")]);
+        assert_eq!(loaded.settings.aliases["fast"].hedge, hedged, "{given}");
+    }
+}
+
+#[test]
 fn several_keys_are_checked_one_by_one() {
     let row = |keys: &str| format!("providers: {{ openai: {{ {keys} }} }}");
     for (keys, problem) in [

@@ -188,6 +188,7 @@ impl Dispatch {
                     dropped,
                     hedge_at,
                     withheld,
+                    since: Instant::now(),
                 })))
             }
         }

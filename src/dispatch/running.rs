@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::actors::messages::Assignee;
 use crate::upstream::ReplyEvent;
-use crate::wire::envelope::Envelope;
+use crate::wire::envelope::{AttemptNote, Envelope};
 
 /// Bytes held back before the first content at most; beyond it they go out.
 const HELD_BYTES_MAX: usize = 64 * 1024;
@@ -25,9 +25,22 @@ pub struct Running {
     pub hedge_at: Option<Instant>,
     /// Bytes without content.
     pub withheld: BytesMut,
+    /// Since when it runs.
+    pub since: Instant,
 }
 
 impl Running {
+    /// What is told of it by an answer that another one gave in its place.
+    pub fn hedged(&self) -> AttemptNote {
+        AttemptNote {
+            provider: self.envelope.used_provider.clone(),
+            model: self.envelope.used_model.clone(),
+            status: 0,
+            error: Some("hedged".to_owned()),
+            latency_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
     /// Holds bytes back until there is content among them, or too many; then all of them.
     pub fn held(&mut self, bytes: Bytes, content: bool) -> Option<Bytes> {
         if !content && self.withheld.len() + bytes.len() <= HELD_BYTES_MAX {

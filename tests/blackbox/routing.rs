@@ -30,6 +30,10 @@ async fn a_hedged_call_is_answered_by_whoever_begins_first_and_both_are_booked()
         let answer = client.ask("mine", json!({"fallbacks": ["next/n"], "stream": stream})).await;
         assert_eq!((answer.status, answer.header("x-gateway-provider")), (200, "next"), "{}", answer.text());
         assert_eq!(answer.header("x-gateway-attempts"), "2");
+        let told = if stream { answer.chunks().pop().unwrap() } else { answer.json() };
+        let attempts = told["metadata"]["attempts"].as_array().unwrap_or_else(|| panic!("{told}")).clone();
+        let of = |at: usize| (attempts[at]["provider"].clone(), attempts[at]["error"].clone());
+        assert_eq!((of(0), of(1)), ((json!("up"), json!("hedged")), (json!("next"), json!(null))));
         // The loser is cancelled at once.
         up.all_closed().await;
         assert_eq!((up.requests().len(), next.requests().len()), (1, 1));

@@ -47,6 +47,11 @@ impl Breaker {
         self.open_until.max(self.told_until).filter(|until| now < *until)
     }
 
+    /// A probe is out, and not given up.
+    pub fn is_probing(&self, now: Instant) -> bool {
+        self.probing.is_some_and(|(_, since)| now.saturating_duration_since(since) < PROBE_MAX)
+    }
+
     /// It is open for a rate alone.
     pub fn is_soft(&self, now: Instant) -> bool {
         self.soft && self.told_until.is_none_or(|until| now >= until)

@@ -88,6 +88,8 @@ pub struct Reading {
     pub state: State,
     /// Not asked until then (breaker open, or told to wait), if that is to come.
     pub ejected_until: Option<Instant>,
+    /// A probe is out: nobody else is let in until it has ended.
+    pub probing: bool,
     /// The ejection is by rate alone (failures or slowness), so that at most half of a model's targets may have it.
     pub soft: bool,
 }
@@ -139,6 +141,7 @@ impl TargetHealth {
             attempts,
             state: breaker.state(now),
             ejected_until: breaker.ejected_until(now),
+            probing: breaker.is_probing(now),
             soft: breaker.is_soft(now),
         }
     }

@@ -61,6 +61,7 @@ fn failures_in_a_row_open_it_and_a_good_probe_closes_it() {
     assert_eq!(health.reading(later).state, State::HalfOpen);
     assert_eq!(health.admit(later, false), Ok(Pass { probe: Some(1) }));
     assert!(health.admit(later, false).is_err(), "one probe at a time");
+    assert!(health.reading(later).probing && !health.reading(later + secs(60)).probing);
     assert!(health.record(&seen(Sign::Good, true), &RULE, later));
     assert_eq!(
         (health.reading(later).state, health.admit(later, false)),

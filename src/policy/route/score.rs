@@ -177,7 +177,8 @@ fn index(random: u64, count: usize) -> usize {
 
 /// Not asked for now, and not spared.
 fn is_ejected(reading: &Reading, ignore_soft: bool, now: &Now<'_>) -> bool {
-    reading.ejected_until.is_some_and(|until| now.at < until) && !(reading.soft && ignore_soft)
+    let barred = reading.probing || reading.ejected_until.is_some_and(|until| now.at < until);
+    barred && !(reading.soft && ignore_soft)
 }
 
 /// Spares those of the softly ejected that have done best, so that at most half of all are ejected: when everybody
@@ -203,7 +204,7 @@ fn spare_half<'a>(targets: impl Iterator<Item = (&'a Reading, &'a mut bool)>, no
 pub(super) fn ejected_last(targets: &mut [Target], now: &Now<'_>) {
     let readings: Vec<Reading> = targets.iter().map(|target| target.health.reading(now.at)).collect();
     spare_half(readings.iter().zip(targets.iter_mut().map(|target| &mut target.ignore_soft)), now);
-    if readings.iter().any(|reading| reading.ejected_until.is_some()) {
+    if readings.iter().any(|reading| is_ejected(reading, false, now)) {
         targets
             .sort_by_cached_key(|target| is_ejected(&target.health.reading(now.at), target.ignore_soft, now));
     }

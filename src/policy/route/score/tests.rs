@@ -129,6 +129,9 @@ fn the_ejected_come_last_and_are_still_there() {
     assert_eq!(names(preferred, &now), "b c a");
     let over = Asked { at: now.at + Duration::from_secs(5), ..asked() };
     assert_eq!(names(vec![ejected("a", 1.0, false, now.at), one("b", 9.0)], &over), "a b");
+    // While a probe is out nobody else is let in.
+    let probing = |name| read(name, 1.0, Reading { probing: true, ..Reading::default() });
+    assert_eq!(names(vec![probing("a"), one("b", 9.0)], &now), "b a");
 }
 
 #[test]
