@@ -91,7 +91,12 @@ struct Cancelled;
 /// How driving an exchange stopped short.
 enum Stop {
     Cancelled,
-    Failed { error: Error, reached: bool },
+    /// The time of the call is over, not the provider's.
+    Late(String),
+    Failed {
+        error: Error,
+        reached: bool,
+    },
 }
 
 impl From<Cancelled> for Stop {
@@ -108,7 +113,7 @@ impl From<Error> for Stop {
 
 /// Runs one attempt to its end, its failure or its cancel.
 pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
-    let total = attempt.deadline.min(Instant::now() + link.provider.timeouts.total);
+    let total = Instant::now() + link.provider.timeouts.total;
     let mut proof = Proof::default();
     let begun = Cell::new(false);
     let stop = tokio::select! {
@@ -116,30 +121,38 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
         () = attempt.events.closed() => Err(Stop::Cancelled),
         result = drive(&link, &attempt, &mut meter, &mut proof, &begun) => result,
         () = unless(&begun, attempt.content_deadline) => {
-            Err(Error::Timeout(format!("{} did not begin to answer in time.", link.provider.id)).into())
+            Err(Stop::Late(format!("{} did not begin to answer in time.", link.provider.id)))
+        }
+        () = tokio::time::sleep_until(attempt.deadline) => {
+            Err(Stop::Late(format!("{} did not finish in time.", link.provider.id)))
         }
         () = tokio::time::sleep_until(total) => {
             Err(Error::Timeout(format!("{} did not finish in time.", link.provider.id)).into())
         }
     };
-    match stop {
+    let (error, reached) = match stop {
         Ok(response) => {
             meter.completed();
             drop(meter);
             if let Some(response) = response {
                 drain::tail(response).await;
             }
+            return;
         }
-        Err(Stop::Cancelled) => drop(meter),
-        Err(Stop::Failed { error, reached }) => {
-            meter.failed(&error, reached);
-            let error = link.mask(error, &proof);
-            let failure = Failure { error, status: meter.status(), latency_ms: meter.elapsed_ms() };
-            drop(meter);
-            // A receiver that is gone does not need to know.
-            let _ = attempt.events.send(ReplyEvent::Failed(failure)).await;
+        Err(Stop::Cancelled) => return,
+        Err(Stop::Late(message)) => {
+            // A caller in a hurry must not bar the target for the others.
+            meter.blames_nobody();
+            (Error::Timeout(message), true)
         }
-    }
+        Err(Stop::Failed { error, reached }) => (error, reached),
+    };
+    meter.failed(&error, reached);
+    let error = link.mask(error, &proof);
+    let failure = Failure { error, status: meter.status(), latency_ms: meter.elapsed_ms() };
+    drop(meter);
+    // A receiver that is gone does not need to know.
+    let _ = attempt.events.send(ReplyEvent::Failed(failure)).await;
 }
 
 /// Ready at `deadline`, unless the answer has begun by then.

@@ -74,6 +74,7 @@ pub struct Meter {
     error: Option<&'static str>,
     sign: Sign,
     told: Option<Duration>,
+    blameless: bool,
     held: Option<Held>,
     ttft: Option<Duration>,
     usage: Option<Usage>,
@@ -109,6 +110,7 @@ impl Meter {
             error: Some("cancelled"),
             sign: Sign::Neutral,
             told: None,
+            blameless: false,
             held,
             ttft: None,
             usage: None,
@@ -203,11 +205,17 @@ impl Meter {
         self.sign = Sign::Good;
     }
 
+    /// Whatever becomes of it says nothing of the target.
+    pub fn blames_nobody(&mut self) {
+        self.blameless = true;
+    }
+
     /// The attempt failed.
     pub fn failed(&mut self, error: &Error, reached: bool) {
         self.outcome = Outcome::Failed;
         self.error = Some(error.class().label);
         self.sign = match (Sign::of(error), self.status) {
+            _ if self.blameless => Sign::Neutral,
             // Nothing was asked: what proves the gateway could not be had.
             (Sign::Refused, 0) => Sign::Failed,
             // One model of several, or one region.

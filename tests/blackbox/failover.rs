@@ -220,6 +220,25 @@ async fn the_deadline_of_a_call_ends_it_whatever_it_waits_for() {
 }
 
 #[tokio::test]
+async fn a_caller_in_a_hurry_does_not_bar_a_target_for_the_others() {
+    let up = Upstream::start(|request: &Request| match request.number {
+        0..8 => Script::new().until_closed(),
+        _ => answer("well"),
+    })
+    .await;
+    let breaker = "breaker: { consecutive_failures: 3, cool_down: 60s }";
+    let config = format!("providers:\n  up: {{ base_url: '{}', {breaker} }}\n", up.base_url());
+    let gateway = Setup::new(config).start().await;
+    let client = gateway.client().await;
+    for _ in 0..8 {
+        let request = client.request(&question("up/m", json!({}))).header("x-gateway-timeout-ms", "50");
+        assert_eq!(Answer::of(request).await.status, 504);
+    }
+    let answer = client.ask("up/m", json!({})).await;
+    assert_eq!((answer.status, up.requests().len()), (200, 9), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_silent_target_leaves_part_of_the_deadline_to_the_next() {
     for stream in [false, true] {
         let (up, next) = (
