@@ -270,3 +270,15 @@ async fn the_stub_alone_prints_its_address_and_tells_what_it_saw() {
     assert!(Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap().success());
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_fault_that_is_asked_for_is_given_each_time() {
+    let demo = Demo::start();
+    for _ in 0..12 {
+        let answer = demo
+            .chat(json!({"model": "stub/error:status=500", "messages": [{"role": "user", "content": "hi"}]}))
+            .await;
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert_eq!(status, 502, "a breaker answered: {text}");
+    }
+}

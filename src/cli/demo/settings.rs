@@ -74,6 +74,8 @@ pub fn settings(
             "base_url": format!("http://{stub}{}", version_path(wire)),
             "auth": "none",
             "quirks": {"developer_role": true, "think_tags_models": ["think*"]},
+            // The stub fails because it was asked to: no breaker may stand between a user and the fault of his choice.
+            "breaker": {"consecutive_failures": 1_000_000, "failure_rate": 0},
         }},
         "models": {
             "fast": {"targets": [{"model": "stub/echo"}]},
