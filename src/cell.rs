@@ -9,33 +9,26 @@ use actix_web::web::Data;
 use tokio::sync::watch;
 
 use crate::actors::gauges::Gauges;
+use crate::actors::live::Live;
 use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
-use crate::config::Provider;
 use crate::http::body_room::BodyRoom;
 use crate::http::door;
-use crate::http::front::{Front, Limits};
+use crate::http::front::Front;
 use crate::http::readiness::Readiness;
 use crate::policy::account::Accounts;
-use crate::policy::route::Router;
 use crate::policy::vault::Vault;
 use crate::receipt::Batch;
 use crate::store::KeyTable;
-use crate::upstream::{Fetcher, Fetching, Keyring, Link};
+use crate::upstream::{Fetcher, Fetching};
 
 /// What every cell is made from, on whatever thread.
 #[derive(Clone)]
 pub struct Shared {
-    /// The routing table.
-    pub router: Arc<Router>,
+    /// What is in force.
+    pub live: Live,
     /// What cells share of the accounts.
     pub accounts: Arc<Accounts>,
-    /// Configured accounts.
-    pub providers: Vec<Arc<Provider>>,
-    /// TLS roots and protocol.
-    pub tls: Arc<rustls::ClientConfig>,
-    /// Credentials of the accounts that have more than a key.
-    pub keyring: Keyring,
     /// Who may come in.
     pub keys: Arc<KeyTable>,
     /// Where receipts go.
@@ -52,9 +45,7 @@ pub struct Shared {
     pub vault: Arc<Vault>,
     /// What the fetchers of images share; `None`: nothing is fetched.
     pub fetching: Option<Fetching>,
-    /// Bounds at the door.
-    pub limits: Limits,
-    /// The supervisors of the cells that were started.
+    /// The supervisors of the cells that were started. Locked, too, while what is in force changes: no cell misses it.
     pub supervisors: Arc<Mutex<Vec<Addr<Supervisor>>>>,
 }
 
@@ -62,37 +53,34 @@ impl Shared {
     /// Starts a cell on this thread.
     pub fn start_cell(&self) -> Data<Front> {
         let outbox = Outbox::new(self.billing.clone(), self.gauges.unsettled.clone());
-        let links = self.providers.iter().filter_map(|provider| {
-            match Link::new(Arc::clone(provider), &self.tls, &self.keyring) {
-                Ok(link) => Some(link),
-                Err(error) => {
-                    // Checked at start already; a row that cannot be used takes no request.
-                    tracing::error!(%error, "provider left out");
-                    None
-                }
-            }
+        let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.live.load_full();
+        let links = current.settings.providers.values().filter_map(|provider| {
+            // Checked at start already; a row that cannot be used takes no request.
+            let failed = |error: &_| tracing::error!(%error, "provider left out");
+            current.link(provider).inspect_err(failed).ok()
         });
         let supervisor = Supervisor::new(
-            Arc::clone(&self.router),
+            Arc::clone(&current.router),
             Arc::clone(&self.accounts),
             links.collect(),
             Rc::clone(&outbox),
             door::now_ms,
         )
         .start();
-        self.supervisors.lock().unwrap_or_else(PoisonError::into_inner).push(supervisor.clone());
+        supervisors.push(supervisor.clone());
+        drop(supervisors);
         Data::new(Front {
             supervisor,
             keys: Arc::clone(&self.keys),
             outbox,
             gauges: self.gauges.clone(),
-            router: Arc::clone(&self.router),
+            live: Arc::clone(&self.live),
             readiness: Arc::clone(&self.readiness),
             cut: self.cut.clone(),
             body_room: self.body_room.clone(),
             vault: Arc::clone(&self.vault),
             fetcher: self.fetching.clone().map(Fetcher::new),
-            limits: self.limits,
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
@@ -21,6 +22,44 @@ pub struct Gauges {
     pub unsettled: Unsettled,
     /// Whether the store takes what Billing gives it.
     pub store_up: StoreUp,
+    /// How the last reload went.
+    pub config: ConfigState,
+}
+
+/// How the last reload of the configuration went, and when the last good one was; a start is one.
+#[derive(Clone, Debug)]
+pub struct ConfigState(Arc<(AtomicBool, AtomicI64)>);
+
+impl Default for ConfigState {
+    fn default() -> Self {
+        Self(Arc::new((AtomicBool::new(true), AtomicI64::new(seconds()))))
+    }
+}
+
+/// Seconds since the epoch.
+fn seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+impl ConfigState {
+    /// Notes how a reload ended.
+    pub fn reloaded(&self, well: bool) {
+        self.0.0.store(well, Ordering::Relaxed);
+        if well {
+            self.0.1.store(seconds(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the last one went well.
+    pub fn well(&self) -> bool {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// When the last good one was, seconds since the epoch.
+    pub fn since_s(&self) -> i64 {
+        self.0.1.load(Ordering::Relaxed)
+    }
 }
 
 /// Calls in flight, over all cells.

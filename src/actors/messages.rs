@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
+use super::live::Current;
 use super::provider::Provider;
 use crate::error::Error;
 use crate::policy::account::{Account, Accounts};
 use crate::policy::admission::{Permit, Share, Ticket};
-use crate::policy::route::{Ask, Hedge, Router, Target};
+use crate::policy::route::{Ask, Hedge, Target};
 use crate::store::KeyEntry;
-use crate::upstream::{Attempt, Finished, Link};
+use crate::upstream::{Attempt, Finished};
 
 /// Dispatch -> Supervisor: who may answer this? A pure decision.
 #[derive(Debug, Message)]
@@ -83,15 +84,10 @@ pub struct Enqueue {
 #[rtype(result = "()")]
 pub struct AttemptFinished(pub Finished);
 
-/// Gateway -> Supervisor: a new routing table and provider set, from here on.
+/// Gateway -> Supervisor: what is in force from here on.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Reload {
-    /// The routing table.
-    pub router: Arc<Router>,
-    /// The providers' clients on this cell.
-    pub links: Vec<std::rc::Rc<Link>>,
-}
+pub struct Reload(pub Arc<Current>);
 
 /// Supervisor -> Provider: end every exchange that still runs; answered when each has booked its receipt.
 #[derive(Debug, Message)]

@@ -2,13 +2,14 @@
 
 pub mod billing;
 pub mod gauges;
+pub mod live;
 pub mod messages;
 pub mod metrics;
 pub mod outbox;
 pub mod provider;
 pub mod supervisor;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 
 /// One message carries many facts: `Arc<Batch>` goes from outboxes to Billing and from there to Metrics.
 impl actix::Message for crate::receipt::Batch {

@@ -8,8 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use actix::WeakAddr;
 use actix::prelude::*;
 
+use super::live::Current;
 use super::messages::{Assign, Assigned, Assignee, Cut, Drain, Reload};
 use super::outbox::Outbox;
 use super::provider::{Factory, Provider};
@@ -34,6 +36,8 @@ pub struct Supervisor {
     router: Arc<Router>,
     accounts: Arc<Accounts>,
     slots: HashMap<Arc<str>, Slot>,
+    /// Actors that a reload replaced and that end with their last exchange.
+    retired: Vec<WeakAddr<Provider>>,
     outbox: Rc<Outbox>,
     now_ms: fn() -> i64,
     /// Today, and the day number it was made for.
@@ -55,6 +59,7 @@ impl Supervisor {
             router,
             accounts,
             slots: HashMap::new(),
+            retired: Vec::new(),
             outbox,
             now_ms,
             today: (i64::MIN, String::new()),
@@ -74,6 +79,32 @@ impl Supervisor {
             let address = factory.start();
             self.slots.insert(id, Slot { factory, address });
         }
+    }
+
+    /// Takes over what is in force now. A provider whose row is the same keeps its actor and its connections; the
+    /// actors of the others end with their last exchange.
+    fn reload(&mut self, current: &Current) {
+        let mut old = std::mem::take(&mut self.slots);
+        let mut links = Vec::new();
+        for provider in current.settings.providers.values() {
+            match old.remove(&provider.id) {
+                Some(slot) if slot.factory.link.provider == *provider => {
+                    self.slots.insert(Arc::clone(&provider.id), slot);
+                    continue;
+                }
+                Some(slot) => self.retired.push(slot.address.downgrade()),
+                None => {}
+            }
+            match current.link(provider) {
+                Ok(link) => links.push(link),
+                // Checked before; a row that cannot be used takes no request.
+                Err(error) => tracing::error!(%error, "provider left out"),
+            }
+        }
+        self.retired.extend(old.into_values().map(|slot| slot.address.downgrade()));
+        self.retired.retain(|address| address.upgrade().is_some());
+        self.router = Arc::clone(&current.router);
+        self.fill(links);
     }
 
     /// A target with a live address.
@@ -138,11 +169,8 @@ impl Handler<Assign> for Supervisor {
 impl Handler<Reload> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Reload { router, links }: Reload, _: &mut Context<Self>) {
-        // The old actors end when the last exchange that holds their address is done.
-        self.router = router;
-        self.slots.clear();
-        self.fill(links);
+    fn handle(&mut self, Reload(current): Reload, _: &mut Context<Self>) {
+        self.reload(&current);
     }
 }
 
@@ -151,7 +179,8 @@ impl Handler<Drain> for Supervisor {
 
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> ResponseFuture<()> {
         let outbox = Rc::clone(&self.outbox);
-        let providers: Vec<_> = self.slots.values().map(|slot| slot.address.clone()).collect();
+        let retired = self.retired.iter().filter_map(WeakAddr::upgrade);
+        let providers: Vec<_> = self.slots.values().map(|slot| slot.address.clone()).chain(retired).collect();
         Box::pin(async move {
             for provider in providers {
                 // An actor that is gone has left its exchanges to themselves.

@@ -1,14 +1,19 @@
 //! What the tests of this folder share: receipts, call records, and an actor that records batches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
+use super::live::Current;
 use crate::catalog::{Price, Rates};
 use crate::chat::Usage;
+use crate::config::{Outside, assemble};
 use crate::money::Usd;
+use crate::policy::route::Router;
 use crate::receipt::{Batch, CallRecord, Caller, Outcome, Receipt};
+use crate::upstream::Keyring;
 
 /// A completed attempt with 10 + 5 tokens at 1 and 2 units each, cost not yet computed.
 pub fn receipt(attempt: u16) -> Receipt {
@@ -55,6 +60,16 @@ pub const fn call() -> CallRecord {
         overhead_us: 40,
         ttft_us: Some(20_000),
     }
+}
+
+/// What is in force without any configuration.
+pub fn current() -> Current {
+    let outside = Outside { env: &|_| None, file: &|_| Err("no files here".to_owned()) };
+    let settings = assemble(None, [], &outside).unwrap().settings;
+    let none = BTreeMap::default;
+    let router = Router::new(Arc::default(), Vec::new(), none(), None, BTreeMap::default(), false);
+    let tls = crate::upstream::tls_config().unwrap();
+    Current { settings, router: Arc::new(router), tls, keyring: Keyring::default() }
 }
 
 /// Passes on every batch it gets; takes the next only when the last was taken, if its channel is that small.

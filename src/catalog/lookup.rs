@@ -12,7 +12,7 @@ const NEAREST_MAX: usize = 10_000;
 const NEAREST_BYTES_MAX: usize = 96;
 
 /// Every model, and every provider's offers by canonical and upstream name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
     models: BTreeMap<Arc<str>, Arc<Model>>,
     offers: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Offer>>>,

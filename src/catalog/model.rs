@@ -107,7 +107,7 @@ impl Capability {
 }
 
 /// One model, under the canonical name that joins the offers of all providers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// Canonical name, e.g. `llama-3.3-70b`.
     pub id: Arc<str>,
@@ -118,7 +118,7 @@ pub struct Model {
 }
 
 /// One provider's offer of a model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Offer {
     /// Provider id as in config/providers.yaml (`catalog` of the row).
     pub provider: Arc<str>,

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{check, out};
 use crate::catalog::Catalog;
 use crate::config::{self, Loaded, Problem, Settings};
-use crate::gateway::{Gateway, StartError};
+use crate::gateway::{Gateway, Sources, StartError};
 use crate::telemetry;
 
 /// Exit code when the gateway could not start, or could not settle everything at its end.
@@ -21,7 +21,8 @@ pub(super) const EXIT_FAILED: u8 = 1;
 /// # Errors
 /// Every problem, with its path.
 pub fn load(file: Option<&Path>) -> Result<(Loaded, Arc<Catalog>), Vec<Problem>> {
-    let loaded = config::load(file)?;
+    let mut loaded = config::load(file)?;
+    loaded.files.extend(loaded.settings.catalog.file.clone());
     let catalog = load_catalog(&loaded.settings)?;
     let problems = config::check_aliases(&loaded.settings, &|name| catalog.model(name).is_some());
     if problems.is_empty() { Ok((loaded, Arc::new(catalog))) } else { Err(problems) }
@@ -60,7 +61,9 @@ pub fn run(file: Option<&Path>) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match System::new().block_on(serve(&loaded.settings, catalog)) {
+    let again = file.map(Path::to_owned);
+    let sources = Sources { load: Arc::new(move || load(again.as_deref())), files: loaded.files };
+    match System::new().block_on(serve(&loaded.settings, catalog, sources)) {
         Ok(0) => 0,
         Ok(unsettled) => {
             tracing::error!(unsettled, "receipts could not be settled");
@@ -74,14 +77,25 @@ pub fn run(file: Option<&Path>) -> u8 {
 }
 
 /// Starts, waits, stops; gives the number of receipts that were not settled.
-async fn serve(settings: &Settings, catalog: Arc<Catalog>) -> Result<u64, StartError> {
+async fn serve(settings: &Settings, catalog: Arc<Catalog>, sources: Sources) -> Result<u64, StartError> {
     let mut ended = Ended::new()?;
-    let gateway = Gateway::start(settings, catalog).await?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| StartError(format!("signals: {error}")))?;
+    let gateway = Gateway::start(settings, catalog, Some(sources)).await?;
     if let Some(path) = gateway.admin_key_file() {
         tracing::info!(path = %path.display(), "the admin key is in this file");
     }
     tracing::info!(listen = %gateway.public_addr(), ops = %gateway.ops_addr(), "ready");
-    let signal = ended.wait().await;
+    let signal = loop {
+        tokio::select! {
+            signal = ended.wait() => break signal,
+            Some(()) = hangup.recv() => {
+                tracing::info!("SIGHUP: reading the configuration again");
+                // How it went is in the log.
+                let _ = gateway.reloads().reload().await;
+            }
+        }
+    };
+    let settings = gateway.settings();
     // Nobody balances calls over a process that a person stops at a terminal.
     let delay = if signal == SIGTERM { settings.server.drain_delay } else { Duration::ZERO };
     tracing::info!(signal, delay_ms = delay.as_millis(), "stopping: running calls are finished first");

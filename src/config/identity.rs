@@ -22,7 +22,7 @@ const ENTRA_AUTHORITY: &str = "https://login.microsoftonline.com";
 const ENTRA_SCOPE: &str = "https://cognitiveservices.azure.com/.default";
 
 /// Who the gateway is at a cloud.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// Requests are signed (SigV4).
     Aws(AwsIdentity),
@@ -33,7 +33,7 @@ pub enum Identity {
 }
 
 /// What signatures for AWS are made for. The keys come from AWS's own chain of places.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsIdentity {
     /// Region that is signed for.
     pub region: String,
@@ -44,7 +44,7 @@ pub struct AwsIdentity {
 }
 
 /// Where Google's tokens come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GoogleIdentity {
     /// A service account's key signs for itself.
     Key {
@@ -76,7 +76,7 @@ pub enum GoogleIdentity {
 }
 
 /// An application registered with Microsoft Entra.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntraIdentity {
     /// Where tokens are given out.
     pub token_url: String,
@@ -89,7 +89,7 @@ pub struct EntraIdentity {
 }
 
 /// What proves an application's identity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntraProof {
     /// Its secret.
     Secret(Secret),

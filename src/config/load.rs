@@ -1,5 +1,6 @@
 //! The edge of configuration: finds the file, reads the process environment and secret files, and hands them on.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -31,11 +32,19 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Vec<Problem>> {
         None => None,
     };
     let env = |name: &str| std::env::var(name).ok();
-    let outside = Outside { env: &env, file: &secret_file };
+    let files = RefCell::new(file.map(Path::to_owned).into_iter().collect::<Vec<_>>());
+    let noted = |path: &Path| {
+        files.borrow_mut().push(path.to_owned());
+        secret_file(path)
+    };
+    let outside = Outside { env: &env, file: &noted };
     // A value that is not UTF-8 cannot be meant for us, except under our own prefix, where it is a wrong value.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
-    assemble(text.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), variables, &outside)
+    let file = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let mut loaded = assemble(file, variables, &outside)?;
+    loaded.files = files.into_inner();
+    Ok(loaded)
 }
 
 /// Layers and resolves: `file` is its name and text. Without I/O of its own, for tests and for reloading.

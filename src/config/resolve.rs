@@ -24,6 +24,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Where a value that is not a default came from: dotted path -> `file` or the name of a variable.
     pub origins: BTreeMap<String, String>,
+    /// Files that were read for it: itself, and those of secrets.
+    pub files: Vec<PathBuf>,
 }
 
 /// Resolves a merged `tree`.
@@ -77,7 +79,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         return Err(problems);
     }
     settings.effective = effective::render(tree, &settings, &wanted);
-    Ok(Loaded { settings, warnings, origins: BTreeMap::new() })
+    Ok(Loaded { settings, warnings, origins: BTreeMap::new(), files: Vec::new() })
 }
 
 fn server(read: &Reader<'_>) -> Server {
@@ -95,6 +97,7 @@ fn server(read: &Reader<'_>) -> Server {
         drain_delay: read.duration("server.drain_delay"),
         drain_timeout: read.duration("server.drain_timeout"),
         max_connections: read.count("server.max_connections"),
+        config_watch: read.flag("server.config_watch"),
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Client connections at most, per worker.
     pub max_connections: usize,
+    /// Take the configuration over when one of its files changes.
+    pub config_watch: bool,
 }
 
 /// How targets are chosen where neither a request nor an alias says so.
@@ -134,7 +136,7 @@ pub enum AuthStyle {
 }
 
 /// A configured upstream account: one row of data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     /// Id, as in `provider/model`.
     pub id: Arc<str>,

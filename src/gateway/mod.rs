@@ -4,7 +4,9 @@
 //! tell those that cannot, hand over and settle every receipt, close.
 
 mod admin_key;
+mod current;
 mod listeners;
+mod reload;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,26 +16,28 @@ use std::time::Duration;
 
 use actix::Addr;
 use actix_web::dev::ServerHandle;
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::actors::billing::{Billing, Flush, Pace};
 use crate::actors::gauges::Gauges;
+use crate::actors::live::{Live, Reloads};
 use crate::actors::messages::Drain;
 use crate::actors::metrics::Metrics;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
-use crate::config::{Alias, Provider, Secret, Settings};
+use crate::config::{Secret, Settings};
 use crate::http::admin::{Admin, Shown};
 use crate::http::body_room::BodyRoom;
-use crate::http::front::Limits;
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::account::Accounts;
-use crate::policy::route::{AliasRule, Hedge, Router, Tuning, Upstream};
 use crate::policy::vault::Vault;
 use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
-use crate::upstream::{Fetching, Keyring, Link, tls_config};
+use crate::upstream::{Fetching, tls_config};
+use reload::Reloading;
+pub use reload::{Source, Sources};
 
 /// How long Billing gets to settle at the end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
@@ -65,8 +69,9 @@ pub struct Gateway {
     store: SqliteStore,
     admin_key: Secret,
     admin_key_file: Option<PathBuf>,
-    drain_timeout: Duration,
-    polling: tokio::task::JoinHandle<()>,
+    live: Live,
+    reloads: Reloads,
+    polling: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl Gateway {
@@ -74,19 +79,16 @@ impl Gateway {
     ///
     /// # Errors
     /// A folder that cannot be written, a port that is taken, a provider row that HTTP cannot carry.
-    pub async fn start(settings: &Settings, catalog: Arc<Catalog>) -> Result<Self, StartError> {
-        make_folder(&settings.data_dir)?;
-        let store =
-            SqliteStore::open(&settings.data_dir).await.map_err(|error| StartError(error.to_string()))?;
+    pub async fn start(
+        settings: &Settings,
+        catalog: Arc<Catalog>,
+        sources: Option<Sources>,
+    ) -> Result<Self, StartError> {
+        let (store, keys) = storage(settings).await?;
         let (admin_key, admin_key_file) = admin_key::settle(settings)?;
-        let keys = Arc::new(KeyTable::new());
-        keys.refresh(&store)
-            .await
-            .map_err(|error| StartError(format!("the keys cannot be read: {error}")))?;
         let gauges = Gauges::default();
         let readiness = Arc::new(Readiness::new(gauges.clone()));
-        let metrics =
-            Metrics::launch(gauges.clone()).map_err(|error| StartError(format!("metrics: {error}")))?;
+        let metrics = Metrics::launch(gauges.clone()).map_err(failed("metrics: "))?;
         let billing = Billing::launch(
             Arc::new(Arc::new(store.clone()) as Arc<dyn Store>),
             metrics.clone().recipient(),
@@ -95,13 +97,12 @@ impl Gateway {
         );
         let (cut, when_cut) = watch::channel(false);
         let accounts = Arc::<Accounts>::default();
-        let shown = Shown::of(settings, Arc::clone(&catalog));
+        let tls = tls_config().map_err(failed("TLS: "))?;
+        let current = current::current(settings.clone(), catalog, &accounts, tls).map_err(failed(""))?;
+        let live: Live = Arc::new(ArcSwap::from_pointee(current));
         let shared = Shared {
-            router: Arc::new(router(settings, catalog, &accounts)),
+            live: Arc::clone(&live),
             accounts,
-            providers: settings.providers.values().cloned().collect(),
-            tls: tls_config().map_err(|error| StartError(format!("TLS: {error}")))?,
-            keyring: keyring(settings)?,
             keys: Arc::clone(&keys),
             billing: billing.clone().recipient(),
             gauges: gauges.clone(),
@@ -110,20 +111,25 @@ impl Gateway {
             // One body of the largest size must have room, whatever was configured.
             body_room: BodyRoom::new(settings.server.body_memory.max(settings.server.body_limit)),
             vault: Arc::new(Vault::new(settings.reasoning.memory, settings.reasoning.life)),
-            fetching: Fetching::of(&settings.fetch)
-                .map_err(|error| StartError(format!("server.fetch_ca_file: {error}")))?,
-            limits: Limits::of(settings),
+            fetching: Fetching::of(&settings.fetch).map_err(failed("server.fetch_ca_file: "))?,
             supervisors: Arc::default(),
         };
-        check_links(&shared)?;
         let supervisors = Arc::clone(&shared.supervisors);
-        let admin = Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown)
-            .map_err(|error| StartError(error.to_string()))?;
+        let (reloads, asked) = Reloads::channel();
+        let shown = Shown::new(Arc::clone(&live), reloads.clone());
+        let admin =
+            Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
+        let reloading = sources.map(|sources| Reloading::new(sources, &shared));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let polled = store.clone();
         let polling =
             tokio::task::spawn_local(async move { keys.poll(&polled as &dyn Store, POLL_INTERVAL).await });
+        let reloading = tokio::task::spawn_local(async move {
+            if let Some(reloading) = reloading {
+                reloading.run(asked).await;
+            }
+        });
         readiness.advance(Stage::Ready);
         Ok(Self {
             public: public.address,
@@ -137,8 +143,9 @@ impl Gateway {
             store,
             admin_key,
             admin_key_file,
-            drain_timeout: settings.server.drain_timeout,
-            polling,
+            live,
+            reloads,
+            polling: [polling, reloading],
         })
     }
 
@@ -160,6 +167,16 @@ impl Gateway {
     /// The admin key.
     pub fn admin_key(&self) -> &Secret {
         &self.admin_key
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// What is in force now.
+    pub fn settings(&self) -> Settings {
+        self.live.load().settings.clone()
     }
 
     /// Where the admin key was written, if it was made here.
@@ -184,7 +201,7 @@ impl Gateway {
         self.readiness.advance(Stage::Draining);
         if !hurried {
             tokio::select! {
-                () = self.wait_for_calls(self.drain_timeout) => {}
+                () = self.wait_for_calls(self.live.load().settings.server.drain_timeout) => {}
                 () = impatient => {}
             }
         }
@@ -205,7 +222,9 @@ impl Gateway {
         for server in &self.servers {
             server.stop(true).await;
         }
-        self.polling.abort();
+        for polling in &self.polling {
+            polling.abort();
+        }
         self.store.close().await;
         unsettled
     }
@@ -219,65 +238,24 @@ impl Gateway {
     }
 }
 
+/// Opens the store and reads the keys.
+async fn storage(settings: &Settings) -> Result<(SqliteStore, Arc<KeyTable>), StartError> {
+    make_folder(&settings.data_dir)?;
+    let store = SqliteStore::open(&settings.data_dir).await.map_err(failed(""))?;
+    let keys = Arc::new(KeyTable::new());
+    keys.refresh(&store).await.map_err(failed("the keys cannot be read: "))?;
+    Ok((store, keys))
+}
+
+/// One clear line: what could not be done, and why.
+fn failed<E: fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StartError {
+    move |error| StartError(format!("{what}{error}"))
+}
+
 /// Makes the folder of the gateway's own files.
 fn make_folder(folder: &std::path::Path) -> Result<(), StartError> {
     std::fs::create_dir_all(folder).map_err(|error| {
         let folder = folder.display();
         StartError(format!("data_dir {folder} cannot be made: {error}. Choose another or mend its rights."))
     })
-}
-
-/// The routing table of these settings.
-fn router(settings: &Settings, catalog: Arc<Catalog>, accounts: &Accounts) -> Router {
-    let now = std::time::Instant::now();
-    let upstream = |provider: &Arc<Provider>| Upstream {
-        id: Arc::clone(&provider.id),
-        catalog: Arc::clone(&provider.catalog),
-        credentialed: provider.has_credential(),
-        env: provider.env.clone(),
-        account: accounts.of(provider, now),
-        rule: provider.admission,
-    };
-    let alias =
-        |alias: &Alias| alias.targets.iter().map(|target| (target.model.clone(), target.weight)).collect();
-    Router::new(
-        catalog,
-        settings.providers.values().map(upstream).collect(),
-        settings.aliases.iter().map(|(name, targets)| (name.clone(), alias(targets))).collect(),
-        settings.catalog.auto.clone(),
-        settings.credential_hints.clone(),
-        settings.catalog.strict,
-    )
-    .tuned(
-        tuning(settings),
-        settings.aliases.iter().map(|(name, alias)| (name.clone(), rule(alias))).collect(),
-    )
-}
-
-/// What the operator sets of routing.
-fn tuning(settings: &Settings) -> Tuning {
-    Tuning { mode: settings.routing.mode, exploration: settings.routing.exploration * 10 }
-}
-
-/// What an alias says beside its targets.
-fn rule(alias: &Alias) -> AliasRule {
-    let hedge = match alias.hedge_after {
-        Duration::ZERO => Hedge::P95,
-        after => Hedge::After(after),
-    };
-    AliasRule { routing: alias.routing, hedge: alias.hedge.then_some(hedge) }
-}
-
-/// The credentials of the accounts that have more than a key.
-fn keyring(settings: &Settings) -> Result<Keyring, StartError> {
-    Keyring::new(settings.providers.values()).map_err(|error| StartError(error.to_string()))
-}
-
-/// Every provider row must make a client, before any listener opens.
-fn check_links(shared: &Shared) -> Result<(), StartError> {
-    for provider in &shared.providers {
-        Link::new(Arc::clone(provider), &shared.tls, &shared.keyring)
-            .map_err(|error| StartError(error.to_string()))?;
-    }
-    Ok(())
 }

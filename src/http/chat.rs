@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
 use super::call_meter::CallMeter;
-use super::front::Front;
+use super::front::{Front, Limits};
 use super::reply::{Builder, error_body, error_with_metadata};
 use super::unread::holding;
 use super::{door, stream};
@@ -35,11 +35,16 @@ const LONG: Duration = Duration::from_secs(3_600);
 struct Context {
     request_id: Arc<str>,
     quota: Vec<(&'static str, String)>,
+    limits: Limits,
 }
 
 /// The handler.
 pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data<Front>) -> HttpResponse {
-    let mut context = Context { request_id: door::request_id(request.headers()), quota: Vec::new() };
+    let mut context = Context {
+        request_id: door::request_id(request.headers()),
+        quota: Vec::new(),
+        limits: front.limits(),
+    };
     let request_id = Arc::clone(&context.request_id);
     let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE, request_id);
     let dispatched = dispatch(&request, &mut payload, &front, &mut context, &mut meter).await;
@@ -68,8 +73,8 @@ async fn dispatch(
     let headers = request.headers();
     let key = door::authenticate(headers, &front.keys, door::now_ms())?;
     meter.caller(&key.caller.key_id);
-    door::check_head(headers, front.limits.body)?;
-    let limits = front.limits;
+    let limits = context.limits;
+    door::check_head(headers, limits.body)?;
     let body = door::read_body(payload, limits.body, limits.body_timeout, &front.body_room).await?;
     let parsed = request::parse(&body)?;
     meter.streams(parsed.stream);
@@ -78,9 +83,9 @@ async fn dispatch(
         return Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) });
     }
     let tags = door::tags(headers, &key.tags)?;
-    let deadline = door::deadline(headers, front.limits.request_timeout)?;
+    let deadline = door::deadline(headers, limits.request_timeout)?;
     let ask = ask_of(&parsed, headers, &key.caller.key_id)?;
-    let strict = door::flag(headers, "x-gateway-strict")? || front.limits.strict;
+    let strict = door::flag(headers, "x-gateway-strict")? || limits.strict;
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let permit = key.quota.admit(estimate, std::time::Instant::now());
     context.quota = quota_headers(&key);
@@ -150,7 +155,7 @@ async fn answer(
     context: Context,
     front: &Front,
 ) -> HttpResponse {
-    let limits = front.limits;
+    let limits = context.limits;
     let mut cut = front.cut.clone();
     let grace_ends = Instant::now() + limits.first_event_grace;
     loop {

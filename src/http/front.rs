@@ -8,10 +8,10 @@ use actix::Addr;
 
 use super::body_room::BodyRoom;
 use crate::actors::gauges::Gauges;
+use crate::actors::live::Live;
 use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
 use crate::config::{Server, Settings};
-use crate::policy::route::Router;
 use crate::policy::vault::Vault;
 use crate::store::KeyTable;
 use crate::upstream::Fetcher;
@@ -26,8 +26,8 @@ pub struct Front {
     pub outbox: Rc<Outbox>,
     /// Calls in flight.
     pub gauges: Gauges,
-    /// What GET /v1/models lists.
-    pub router: Arc<Router>,
+    /// What is in force.
+    pub live: Live,
     /// Whether calls are taken.
     pub readiness: Arc<super::readiness::Readiness>,
     /// Turns true when streams that still run must end.
@@ -38,8 +38,13 @@ pub struct Front {
     pub vault: Arc<Vault>,
     /// Who fetches images for requests; `None`: nobody may.
     pub fetcher: Option<Rc<Fetcher>>,
-    /// Bounds at the door.
-    pub limits: Limits,
+}
+
+impl Front {
+    /// Bounds at the door, as they are now.
+    pub fn limits(&self) -> Limits {
+        Limits::of(&self.live.load().settings)
+    }
 }
 
 /// Bounds and habits of the public listener.

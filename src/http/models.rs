@@ -72,7 +72,7 @@ fn respond(
     if let Ok(key) = &key {
         meter.caller(&key.caller.key_id);
     }
-    let answered = key.and_then(|key| answer(&Seen { router: &front.router, key: &key, today }));
+    let answered = key.and_then(|key| answer(&Seen { router: &front.live.load().router, key: &key, today }));
     match answered {
         Ok(body) => {
             meter.completed();

@@ -88,7 +88,6 @@ async fn management_answers_to_the_admin_key_alone_and_on_the_ops_listener_alone
         ("GET", "/admin/v1"),
         ("GET", "/admin/v1/nothing"),
         ("POST", "/admin/v1/projects"),
-        ("POST", "/admin/v1/config/reload"),
         ("OPTIONS", "/admin/v1/keys"),
         ("HEAD", "/admin/v1/keys"),
     ] {
@@ -238,7 +237,6 @@ async fn what_is_wrong_with_a_body_is_said_in_the_shape_of_every_error() {
 async fn what_belongs_to_later_versions_is_refused_clearly() {
     let (_upstream, gateway) = start().await;
     for (method, path, says) in [
-        ("POST", "/config/reload", "Restart the gateway"),
         ("GET", "/projects", "group_by=project"),
         ("POST", "/projects", "group_by=project"),
         ("PATCH", "/projects/web", "group_by=project"),

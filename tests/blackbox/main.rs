@@ -34,6 +34,7 @@ mod metrics;
 mod models;
 mod overload;
 mod recorded;
+mod reload;
 mod requests;
 mod responses_only;
 mod routing;

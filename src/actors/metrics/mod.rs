@@ -39,6 +39,8 @@ pub struct Metrics {
     in_flight: Gauge,
     unsettled: Gauge,
     store_up: Gauge,
+    config: Gauge,
+    config_at: Gauge,
     cpu: Counter,
     memory: Gauge,
     fds: Gauge,
@@ -63,6 +65,8 @@ impl Metrics {
             in_flight: gauge(Metric::InFlight)?,
             unsettled: gauge(Metric::Unsettled)?,
             store_up: gauge(Metric::StoreUp)?,
+            config: gauge(Metric::ConfigReloaded)?,
+            config_at: gauge(Metric::ConfigReloadedAt)?,
             cpu: series::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
@@ -101,6 +105,8 @@ impl Metrics {
         self.in_flight.set(self.gauges.in_flight.get() as f64);
         self.unsettled.set(self.gauges.unsettled.get() as f64);
         self.store_up.set(f64::from(u8::from(self.gauges.store_up.get())));
+        self.config.set(f64::from(u8::from(self.gauges.config.well())));
+        self.config_at.set(self.gauges.config.since_s() as f64);
         if let Some(process) = Process::read() {
             self.cpu.reset();
             self.cpu.inc_by(process.cpu_seconds);

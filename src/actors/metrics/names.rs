@@ -29,6 +29,10 @@ pub enum Metric {
     Unsettled,
     /// State of the store.
     StoreUp,
+    /// How the last reload went.
+    ConfigReloaded,
+    /// When the last good one was.
+    ConfigReloadedAt,
     /// Version.
     BuildInfo,
     /// CPU time of the process.
@@ -98,7 +102,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -111,6 +115,8 @@ impl Metric {
         Self::Unpriced,
         Self::Unsettled,
         Self::StoreUp,
+        Self::ConfigReloaded,
+        Self::ConfigReloadedAt,
         Self::BuildInfo,
         Self::ProcessCpu,
         Self::ProcessMemory,
@@ -147,6 +153,10 @@ impl Metric {
                 "Receipts that Billing holds and the store has not booked yet."),
             Self::StoreUp => gauge("llm_gateway_store_up", &[],
                 "1 while the store takes receipts, 0 after a settlement failed."),
+            Self::ConfigReloaded => gauge("llm_gateway_config_last_reload_successful", &[],
+                "1 when the last reading of the configuration was taken over, 0 when it was wrong and the old one stayed."),
+            Self::ConfigReloadedAt => gauge("llm_gateway_config_last_reload_success_timestamp_seconds", &[],
+                "When a configuration was last taken over; the start counts."),
             Self::BuildInfo => gauge("llm_gateway_build_info", &["version"],
                 "Always 1; the label tells the version."),
             Self::ProcessCpu => counter("process_cpu_seconds_total", &[],

@@ -72,7 +72,8 @@ async fn demo(arguments: &Arguments) -> Result<u64, String> {
     telemetry::init(&settings.log).map_err(|error| format!("logs: {error}"))?;
     let catalog = catalog::catalog().map_err(|problem| format!("demo catalogue: {problem}"))?;
     let key = make_key(&settings).await?;
-    let gateway = Gateway::start(&settings, Arc::new(catalog)).await.map_err(|error| error.to_string())?;
+    let gateway =
+        Gateway::start(&settings, Arc::new(catalog), None).await.map_err(|error| error.to_string())?;
     let facts = Facts {
         api: gateway.public_addr(),
         ops: gateway.ops_addr(),

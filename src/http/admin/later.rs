@@ -4,11 +4,6 @@
 use super::super::reply::Fault;
 use crate::error::Error;
 
-/// `/config/reload`.
-pub(super) async fn reload() -> Result<actix_web::HttpResponse, Fault> {
-    not_yet("This version does not reload its configuration while it runs. Restart the gateway instead.")
-}
-
 /// `/projects`.
 pub(super) async fn projects() -> Result<actix_web::HttpResponse, Fault> {
     not_yet(

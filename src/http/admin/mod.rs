@@ -38,7 +38,7 @@ pub struct Admin {
     pub table: Arc<KeyTable>,
     /// The key of the admin.
     pub key: AdminKey,
-    /// What does not change while the process runs.
+    /// What the process runs by.
     pub shown: Arc<Shown>,
 }
 
@@ -77,7 +77,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
         .service(at("/v1/config", "GET").route(get().to(shown::config)))
         .service(at("/v1/models", "GET").route(get().to(shown::models)))
         .service(at("/v1/openapi.json", "GET").route(get().to(openapi::document)))
-        .service(web::resource("/v1/config/reload").default_service(web::to(later::reload)))
+        .service(at("/v1/config/reload", "POST").route(post().to(shown::reload)))
         .service(web::resource(["/v1/projects", "/v1/projects/{tail:.*}"]).default_service(web::to(later::projects)))
         .default_service(web::to(unknown_path));
     let routes = routes

@@ -1,4 +1,4 @@
-//! Handlers of what the process runs by: configuration, providers, catalogue. Read at the start, never written.
+//! Handlers of what the process runs by: configuration, providers, catalogue.
 
 use std::sync::Arc;
 
@@ -7,38 +7,56 @@ use serde_json::{Value, json};
 
 use super::super::reply::Fault;
 use super::query::Params;
-use crate::catalog::{Capability, Catalog, Model, Offer};
-use crate::config::{Provider, Settings};
+use crate::actors::live::{Current, Live, Reloaded, Reloads};
+use crate::catalog::{Capability, Model, Offer};
+use crate::config::{Problem, Provider};
+use crate::error::Error;
 
 type Reply = Result<HttpResponse, Fault>;
 
-/// What does not change while the process runs.
-#[derive(Debug, Default)]
+/// What the process runs by, and how it is asked to read that again.
 pub struct Shown {
-    config: Value,
-    providers: Vec<Arc<Provider>>,
-    catalog: Arc<Catalog>,
+    live: Live,
+    reloads: Reloads,
 }
 
 impl Shown {
-    /// From the settings, whose effective form has its secrets masked already.
-    pub fn of(settings: &Settings, catalog: Arc<Catalog>) -> Self {
-        let providers = settings.providers.values().cloned().collect();
-        Self { config: settings.effective.clone(), providers, catalog }
+    /// Puts both together.
+    pub fn new(live: Live, reloads: Reloads) -> Self {
+        Self { live, reloads }
+    }
+}
+
+/// Reads the configuration again.
+pub(super) async fn reload(request: HttpRequest, shown: web::Data<Shown>) -> Reply {
+    Params::parse(request.query_string())?.finish()?;
+    match shown.reloads.reload().await {
+        Ok(Reloaded { changed, start_only, warnings }) => Ok(HttpResponse::Ok()
+            .json(json!({"changed": changed, "start_only": start_only, "warnings": warnings}))),
+        Err(problems) => {
+            let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+            let message = format!(
+                "The configuration was not taken; the old one stays in force. {}",
+                problems.join(" \u{2022} ")
+            );
+            Err(Fault(Error::invalid_code(message, None, "invalid_configuration")))
+        }
     }
 }
 
 /// The effective configuration.
 pub(super) async fn config(request: HttpRequest, shown: web::Data<Shown>) -> Reply {
     Params::parse(request.query_string())?.finish()?;
-    Ok(HttpResponse::Ok().json(&shown.config))
+    Ok(HttpResponse::Ok().json(&shown.live.load().settings.effective))
 }
 
 /// Configured providers by id.
 pub(super) async fn providers(request: HttpRequest, shown: web::Data<Shown>) -> Reply {
     Params::parse(request.query_string())?.finish()?;
+    let current = shown.live.load_full();
+    let effective = &current.settings.effective;
     let data: Vec<_> =
-        shown.providers.iter().map(|provider| provider_view(provider, &shown.config)).collect();
+        current.settings.providers.values().map(|provider| provider_view(provider, effective)).collect();
     Ok(HttpResponse::Ok().json(json!({"data": data, "next_cursor": null})))
 }
 
@@ -49,11 +67,13 @@ pub(super) async fn models(request: HttpRequest, shown: web::Data<Shown>) -> Rep
     params.finish()?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let after = |model: &&Arc<Model>| cursor.as_deref().is_none_or(|cursor| *model.id > *cursor);
-    let mut page: Vec<_> = shown.catalog.models().filter(after).take(limit.saturating_add(1)).collect();
+    let current = shown.live.load_full();
+    let mut page: Vec<_> =
+        current.router.catalog().models().filter(after).take(limit.saturating_add(1)).collect();
     let more = page.len() > limit;
     page.truncate(limit);
     let next_cursor = page.last().filter(|_| more).map(|model| &*model.id);
-    let data: Vec<_> = page.iter().map(|model| model_view(model, &shown)).collect();
+    let data: Vec<_> = page.iter().map(|model| model_view(model, &current)).collect();
     Ok(HttpResponse::Ok().json(json!({"data": data, "next_cursor": next_cursor})))
 }
 
@@ -70,13 +90,14 @@ fn provider_view(provider: &Provider, config: &Value) -> Value {
     })
 }
 
-fn model_view(model: &Model, shown: &Shown) -> Value {
-    let offers: Vec<_> = model.offers.iter().map(|offer| offer_view(offer, shown)).collect();
+fn model_view(model: &Model, current: &Current) -> Value {
+    let offers: Vec<_> = model.offers.iter().map(|offer| offer_view(offer, current)).collect();
     json!({"id": &*model.id, "auto": model.auto, "offers": offers})
 }
 
-fn offer_view(offer: &Offer, shown: &Shown) -> Value {
-    let configured = shown.providers.iter().filter(|provider| provider.catalog == offer.provider);
+fn offer_view(offer: &Offer, current: &Current) -> Value {
+    let configured =
+        current.settings.providers.values().filter(|provider| provider.catalog == offer.provider);
     let names: Vec<_> = offer.capabilities.iter().map(Capability::name).collect();
     json!({
         "provider": &*offer.provider,
@@ -87,6 +108,6 @@ fn offer_view(offer: &Offer, shown: &Shown) -> Value {
         "capabilities": names,
         "retires": offer.retires.as_deref(),
         "price": offer.price.as_deref(),
-        "source": shown.catalog.source(),
+        "source": current.router.catalog().source(),
     })
 }

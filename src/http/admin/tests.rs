@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::{App, test};
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::actors::live::Reloads;
 use crate::store::SqliteStore;
 use crate::store::testing::{TempFolder, by, named, receipt, store};
 
@@ -15,8 +17,14 @@ const ADMIN_KEY: &str = "admin-key-for-tests";
 async fn admin() -> (TempFolder, SqliteStore, Admin) {
     let (folder, store) = store().await;
     let table = Arc::new(KeyTable::new());
-    let admin =
-        Admin::new(Arc::new(store.clone()), table, &Secret::new(ADMIN_KEY), Shown::default()).unwrap();
+    let live = Arc::new(ArcSwap::from_pointee(crate::actors::testing::current()));
+    let admin = Admin::new(
+        Arc::new(store.clone()),
+        table,
+        &Secret::new(ADMIN_KEY),
+        Shown::new(live, Reloads::channel().0),
+    )
+    .unwrap();
     (folder, store, admin)
 }
 

@@ -34,6 +34,8 @@ pub enum Signal {
     Interrupt,
     /// What a supervisor sends.
     Terminate,
+    /// What asks for a reload.
+    Hangup,
 }
 
 impl Process {
@@ -111,6 +113,7 @@ impl Process {
         let name = match signal {
             Signal::Interrupt => "-INT",
             Signal::Terminate => "-TERM",
+            Signal::Hangup => "-HUP",
         };
         let status = Command::new("kill").args([name, &self.id().to_string()]).status().expect("kill runs");
         assert!(status.success());

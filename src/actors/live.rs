@@ -1,0 +1,97 @@
+//! What a reload replaces, all at once, and how one is asked for.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::config::{Problem, Provider, Settings};
+use crate::policy::route::Router;
+use crate::upstream::{Keyring, Link, LinkError};
+
+/// Reloads that wait at most; one more is told so.
+const WAITING_MAX: usize = 8;
+/// How long a reload may take, files and all.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The configuration in force, and what was made of it. A call sees one of them from its beginning to its end.
+pub struct Current {
+    /// What the operator said.
+    pub settings: Settings,
+    /// The routing table.
+    pub router: Arc<Router>,
+    /// TLS roots and protocol towards providers.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Credentials of the accounts that have more than a key.
+    pub keyring: Keyring,
+}
+
+/// What is in force now, for all threads.
+pub type Live = Arc<ArcSwap<Current>>;
+
+impl Current {
+    /// A provider's client, for the thread that asks.
+    ///
+    /// # Errors
+    /// An address, credential or header that HTTP cannot carry.
+    pub fn link(&self, provider: &Arc<Provider>) -> Result<Rc<Link>, LinkError> {
+        Link::new(Arc::clone(provider), &self.tls, &self.keyring)
+    }
+
+    /// True when every provider row makes a client.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check_links(&self) -> Result<(), LinkError> {
+        self.settings.providers.values().try_for_each(|provider| self.link(provider).map(drop))
+    }
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Paths of the values that are in force now and were not before.
+    pub changed: Vec<String>,
+    /// Paths whose new values wait for the next start.
+    pub start_only: Vec<String>,
+    /// What works but should be known.
+    pub warnings: Vec<String>,
+}
+
+/// How a reload ended: with what it did, or with all that is wrong.
+pub type Outcome = Result<Reloaded, Vec<Problem>>;
+
+/// Asks the process to read its configuration again.
+#[derive(Clone, Debug)]
+pub struct Reloads(mpsc::Sender<oneshot::Sender<Outcome>>);
+
+impl Reloads {
+    /// The asking end, and the one that answers.
+    pub fn channel() -> (Self, mpsc::Receiver<oneshot::Sender<Outcome>>) {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        (Self(sender), receiver)
+    }
+
+    /// Reloads now.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the new configuration; the old one stays in force.
+    pub async fn reload(&self) -> Outcome {
+        let no = |message: &str| vec![Problem::new("reload", message)];
+        let (answer, outcome) = oneshot::channel();
+        if let Err(refused) = self.0.try_send(answer) {
+            return Err(no(match refused {
+                mpsc::error::TrySendError::Full(_) => "others are waiting for a reload already; try again",
+                mpsc::error::TrySendError::Closed(_) => "this process has no configuration to read again",
+            }));
+        }
+        match timeout(PATIENCE, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(no("the process is ending")),
+            Err(_) => Err(no("it takes too long; see the log for how it ends")),
+        }
+    }
+}
