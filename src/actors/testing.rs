@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::live::Current;
+use super::standing::Standings;
 use crate::catalog::{Price, Rates};
 use crate::chat::Usage;
 use crate::config::{Outside, assemble};
@@ -70,6 +72,11 @@ pub fn current() -> Current {
     let router = Router::new(Arc::default(), Vec::new(), none(), None, BTreeMap::default(), false);
     let tls = crate::upstream::tls_config().unwrap();
     Current { settings, router: Arc::new(router), tls, keyring: Keyring::default() }
+}
+
+/// How the providers of an empty configuration stand.
+pub fn standings() -> Standings {
+    Standings::new(Arc::new(ArcSwap::from_pointee(current())), Arc::default())
 }
 
 /// Passes on every batch it gets; takes the next only when the last was taken, if its channel is that small.

@@ -7,11 +7,13 @@ use std::num::NonZeroU32;
 
 use clap::{Args, Subcommand};
 
+use crate::chat::Routing;
 use crate::error::Error;
+use crate::policy::admission::Priority;
 use crate::policy::quota::Limits;
 use crate::rfc3339::{format_ms, parse_ms};
 use crate::store::key::FreshKey;
-use crate::store::{By, KeyRecord, KeySpec, ModelRules, PAGE_DEFAULT, Page, Store, StoreError};
+use crate::store::{By, Handling, KeyRecord, KeySpec, ModelRules, PAGE_DEFAULT, Page, Store, StoreError};
 
 /// What to do with keys.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -50,6 +52,18 @@ pub struct Create {
     /// Calls at a time
     #[arg(long, value_name = "COUNT")]
     pub concurrency: Option<NonZeroU32>,
+    /// Weight among the keys that wait for the same provider, 1 to 100
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1)]
+    pub share: u32,
+    /// Highest priority of its calls: low, normal, high
+    #[arg(long, value_name = "PRIORITY", default_value = "normal", value_parser = priority)]
+    pub max_priority: Priority,
+    /// What counts most in routing its calls: balanced, price, latency, throughput
+    #[arg(long, value_name = "MODE", value_parser = routing)]
+    pub routing: Option<Routing>,
+    /// It may ask how a request would be routed (x-gateway-explain)
+    #[arg(long)]
+    pub explain: bool,
     /// Tag for every call of it, as `team=search`; may be repeated
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag)]
     pub tags: Vec<(String, String)>,
@@ -105,12 +119,26 @@ fn spec(create: Create, now_ms: i64) -> Result<KeySpec, Error> {
         expires_ms: create.expires_at,
         models: ModelRules { allow: create.allow, deny: create.deny },
         limits: Limits { rpm: create.rpm, tpm: create.tpm, concurrency: create.concurrency },
+        handling: Handling {
+            share: create.share,
+            max_priority: create.max_priority,
+            routing: create.routing,
+            explain: create.explain,
+        },
         tags: create.tags,
     })
 }
 
 fn time(text: &str) -> Result<i64, String> {
     parse_ms(text).ok_or_else(|| "not an RFC 3339 time such as 2030-01-31T00:00:00Z".to_owned())
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    Priority::parse(text).ok_or_else(|| format!("one of {}", Priority::WORDS.join(", ")))
+}
+
+fn routing(text: &str) -> Result<Routing, String> {
+    Routing::parse(text).ok_or_else(|| format!("one of {}", Routing::WORDS.join(", ")))
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {

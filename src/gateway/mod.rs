@@ -25,6 +25,7 @@ use crate::actors::gauges::Gauges;
 use crate::actors::live::{Live, Reloads};
 use crate::actors::messages::Drain;
 use crate::actors::metrics::Metrics;
+use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
@@ -88,18 +89,19 @@ impl Gateway {
         let (admin_key, admin_key_file) = admin_key::settle(settings)?;
         let gauges = Gauges::default();
         let readiness = Arc::new(Readiness::new(gauges.clone()));
-        let metrics = Metrics::launch(gauges.clone()).map_err(failed("metrics: "))?;
+        let (cut, when_cut) = watch::channel(false);
+        let accounts = Arc::<Accounts>::default();
+        let tls = tls_config().map_err(failed("TLS: "))?;
+        let current = current::current(settings.clone(), catalog, &accounts, tls).map_err(failed(""))?;
+        let live: Live = Arc::new(ArcSwap::from_pointee(current));
+        let standings = Standings::new(Arc::clone(&live), Arc::clone(&accounts));
+        let metrics = Metrics::launch(gauges.clone(), standings.clone()).map_err(failed("metrics: "))?;
         let billing = Billing::launch(
             Arc::new(Arc::new(store.clone()) as Arc<dyn Store>),
             metrics.clone().recipient(),
             gauges.clone(),
             Pace::default(),
         );
-        let (cut, when_cut) = watch::channel(false);
-        let accounts = Arc::<Accounts>::default();
-        let tls = tls_config().map_err(failed("TLS: "))?;
-        let current = current::current(settings.clone(), catalog, &accounts, tls).map_err(failed(""))?;
-        let live: Live = Arc::new(ArcSwap::from_pointee(current));
         let shared = Shared {
             live: Arc::clone(&live),
             accounts,
@@ -116,7 +118,7 @@ impl Gateway {
         };
         let supervisors = Arc::clone(&shared.supervisors);
         let (reloads, asked) = Reloads::channel();
-        let shown = Shown::new(Arc::clone(&live), reloads.clone());
+        let shown = Shown::new(Arc::clone(&live), standings, reloads.clone());
         let admin =
             Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared));

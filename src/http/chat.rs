@@ -17,7 +17,7 @@ use super::{door, stream};
 use crate::chat::request;
 use crate::dispatch::{Dispatch, Order, Step};
 use crate::error::Error;
-use crate::policy::admission::{Priority, Share};
+use crate::policy::admission::Share;
 use crate::policy::quota::Gauge;
 use crate::policy::route::{Ask, session_hash};
 use crate::store::KeyEntry;
@@ -84,7 +84,12 @@ async fn dispatch(
     }
     let tags = door::tags(headers, &key.tags)?;
     let deadline = door::deadline(headers, limits.request_timeout)?;
-    let ask = ask_of(&parsed, headers, &key.caller.key_id)?;
+    let share = Share {
+        key: Arc::clone(&key.caller.key_id),
+        weight: key.handling.share,
+        priority: door::priority(headers, key.handling.max_priority)?,
+    };
+    let ask = ask_of(&parsed, headers, &key)?;
     let strict = door::flag(headers, "x-gateway-strict")? || limits.strict;
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let permit = key.quota.admit(estimate, std::time::Instant::now());
@@ -106,8 +111,7 @@ async fn dispatch(
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
     let fetcher = front.fetcher.clone();
-    let (share, session) =
-        (Share { key: Arc::clone(&key.caller.key_id), weight: 1, priority: Priority::Normal }, ask.session);
+    let session = ask.session;
     Dispatch::assign(&front.supervisor, key, ask, deadline, move || {
         let request = Arc::new(parsed);
         Ok(Order {
@@ -128,7 +132,7 @@ async fn dispatch(
 }
 
 /// What routing is asked, headers included.
-fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap, key_id: &str) -> Result<Ask, Error> {
+fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap, key: &KeyEntry) -> Result<Ask, Error> {
     let asked = Ask::of(parsed);
     let session = door::ours(headers, "x-session-id")?;
     let session = session.or(door::ours(headers, "x-session-affinity")?).or(parsed.affinity.as_deref());
@@ -142,8 +146,8 @@ fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap, key_id: &str) 
             .collect(),
         no_fallback: door::flag(headers, "x-gateway-no-fallback")?,
         // The body has the first word; the header is for clients that cannot add a field.
-        routing: asked.routing.or(door::routing(headers)?),
-        session: session.map(|name| session_hash(key_id, name)),
+        routing: asked.routing.or(door::routing(headers)?).or(key.handling.routing),
+        session: session.map(|name| session_hash(&key.caller.key_id, name)),
         ..asked
     })
 }

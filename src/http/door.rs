@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body_room::BodyRoom;
 use crate::chat::Routing;
 use crate::error::Error;
+use crate::policy::admission::Priority;
 use crate::store::{KeyEntry, KeyTable};
 
 /// Longest client request id that is taken over, characters.
@@ -81,6 +82,24 @@ pub fn routing(headers: &HeaderMap) -> Result<Option<Routing>, Error> {
     let Some(word) = ours(headers, name)? else { return Ok(None) };
     let known = Routing::parse(word);
     known.map(Some).ok_or_else(|| wrong_header(name, &format!("write one of {}", Routing::WORDS.join(", "))))
+}
+
+/// How urgent `x-gateway-priority` says a call is; without it normal, if the key allows that.
+///
+/// # Errors
+/// 400 naming the header and its words; 403 when it is more than the key allows.
+pub fn priority(headers: &HeaderMap, most: Priority) -> Result<Priority, Error> {
+    let name = "x-gateway-priority";
+    let Some(word) = ours(headers, name)? else { return Ok(most.min(Priority::Normal)) };
+    let known = Priority::parse(word)
+        .ok_or_else(|| wrong_header(name, &format!("write one of {}", Priority::WORDS.join(", "))))?;
+    if known <= most {
+        return Ok(known);
+    }
+    let most = most.as_str();
+    Err(Error::Forbidden(format!(
+        "Your API key allows calls up to the priority `{most}`. Send a lower one in {name}, or ask your operator."
+    )))
 }
 
 /// True for a header of ours set to `true` or `1`.

@@ -65,6 +65,17 @@ impl Account {
         self.health(&self.strangers, upstream, STRANGERS_MAX)
     }
 
+    /// Every model whose health is kept, by its name upstream; those that the catalogue knows first.
+    pub fn targets(&self) -> Vec<(Arc<str>, Arc<TargetHealth>)> {
+        let all = self.targets.iter().chain(self.strangers.iter());
+        all.map(|entry| (Arc::clone(entry.key()), Arc::clone(entry.value()))).collect()
+    }
+
+    /// True for a model that callers named and the catalogue does not know.
+    pub fn is_stranger(&self, upstream: &str) -> bool {
+        !self.targets.contains_key(upstream)
+    }
+
     fn health(&self, targets: &Targets, upstream: &Arc<str>, most: usize) -> Arc<TargetHealth> {
         if let Some(known) = targets.get(upstream) {
             return Arc::clone(&known);

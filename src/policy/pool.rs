@@ -65,6 +65,23 @@ pub enum Unavailable {
     TooLarge,
 }
 
+/// How a credential stands, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialStanding {
+    /// What it is called.
+    pub name: Arc<str>,
+    /// Its weight among the others.
+    pub weight: u32,
+    /// The provider refuses it; it is tried again then.
+    pub refused_for: Option<Duration>,
+    /// Models that it rests for, and for how long.
+    pub resting: Vec<(Box<str>, Duration)>,
+    /// Its own limits.
+    pub limits: Limits,
+    /// Attempts under way with it, where it has limits.
+    pub in_flight: u32,
+}
+
 /// What an operator must hear of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
@@ -180,6 +197,20 @@ impl Credential {
             Some(rest) if rest.refused => Standing::Refused(rest.until - now),
             Some(rest) => Standing::Limited(rest.until - now),
             None => Standing::Well,
+        }
+    }
+
+    fn shown(&self, now: Instant) -> CredentialStanding {
+        let state = self.state();
+        let left = |until: Instant| until.saturating_duration_since(now);
+        let resting = state.resting.iter().filter(|rest| now < rest.until);
+        CredentialStanding {
+            name: Arc::clone(&self.name),
+            weight: self.weight,
+            refused_for: state.out.as_ref().map(|out| left(out.until)),
+            resting: resting.map(|rest| (rest.model.clone(), left(rest.until))).collect(),
+            limits: self.quota.as_ref().map(KeyQuota::limits).unwrap_or_default(),
+            in_flight: self.quota.as_ref().map_or(0, KeyQuota::in_flight),
         }
     }
 
@@ -344,6 +375,11 @@ impl Pool {
             (None, Some(wait)) => Unavailable::Refused(wait),
             (None, None) => Unavailable::TooLarge,
         })
+    }
+
+    /// How each stands.
+    pub fn standings(&self, now: Instant) -> Vec<CredentialStanding> {
+        self.credentials.iter().map(|credential| credential.shown(now)).collect()
     }
 
     /// Credentials that can be had now, of how many.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::key::FreshKey;
 use super::rows::KeyRecord;
+use crate::chat::Routing;
 use crate::rfc3339::format_ms;
 
 /// A key as JSON, without its text.
@@ -23,6 +24,10 @@ pub fn key_json(record: &KeyRecord) -> Value {
         "rpm": spec.limits.rpm,
         "tpm": spec.limits.tpm,
         "concurrency": spec.limits.concurrency,
+        "share": spec.handling.share,
+        "max_priority": spec.handling.max_priority.as_str(),
+        "routing": spec.handling.routing.map(Routing::as_str),
+        "explain": spec.handling.explain,
         "tags": tags,
     })
 }

@@ -25,7 +25,7 @@ pub use key_table::{KeyEntry, KeyTable, POLL_INTERVAL};
 pub use rows::{
     AuditRow, GroupBy, GroupValue, KeyRecord, LedgerRow, Page, RequestFilter, TokenCounts, UsageRow,
 };
-pub use spec::{KeyPatch, KeySpec, ModelRules};
+pub use spec::{Handling, KeyPatch, KeySpec, ModelRules, SHARE_MAX};
 pub use sqlite::SqliteStore;
 
 use crate::receipt::Receipt;

@@ -1,6 +1,8 @@
 //! What an operator says of a key, and the bounds of it. Pure: the API and the command line both come here.
 
+use crate::chat::Routing;
 use crate::error::Error;
+use crate::policy::admission::Priority;
 use crate::policy::quota::Limits;
 
 /// Names and project names at most, bytes.
@@ -24,6 +26,28 @@ pub struct ModelRules {
     pub deny: Vec<String>,
 }
 
+/// Weights of keys go up to this.
+pub const SHARE_MAX: u32 = 100;
+
+/// How a key's calls are handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handling {
+    /// Its weight among the keys that wait for the same provider, 1 to 100.
+    pub share: u32,
+    /// The most urgent that its calls may be.
+    pub max_priority: Priority,
+    /// What counts most in routing them, unless a request says so.
+    pub routing: Option<Routing>,
+    /// It may ask how a request would be routed, and see the request that would go upstream.
+    pub explain: bool,
+}
+
+impl Default for Handling {
+    fn default() -> Self {
+        Self { share: 1, max_priority: Priority::Normal, routing: None, explain: false }
+    }
+}
+
 /// Everything of a key that an operator chooses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySpec {
@@ -37,6 +61,8 @@ pub struct KeySpec {
     pub models: ModelRules,
     /// What it may use per minute and at a time.
     pub limits: Limits,
+    /// How its calls are handled.
+    pub handling: Handling,
     /// Tags put on every ledger row of the key.
     pub tags: Vec<(String, String)>,
 }
@@ -60,6 +86,14 @@ pub struct KeyPatch {
     pub tpm: Option<Option<std::num::NonZeroU32>>,
     /// New calls at a time, or no limit.
     pub concurrency: Option<Option<std::num::NonZeroU32>>,
+    /// New weight.
+    pub share: Option<u32>,
+    /// New highest priority.
+    pub max_priority: Option<Priority>,
+    /// New routing, or none of its own.
+    pub routing: Option<Option<Routing>>,
+    /// Whether it may ask for explanations.
+    pub explain: Option<bool>,
     /// New tags, all of them.
     pub tags: Option<Vec<(String, String)>>,
 }
@@ -81,6 +115,10 @@ impl KeyPatch {
         set(&mut spec.limits.rpm, self.rpm);
         set(&mut spec.limits.tpm, self.tpm);
         set(&mut spec.limits.concurrency, self.concurrency);
+        set(&mut spec.handling.share, self.share);
+        set(&mut spec.handling.max_priority, self.max_priority);
+        set(&mut spec.handling.routing, self.routing);
+        set(&mut spec.handling.explain, self.explain);
         set(&mut spec.tags, self.tags);
         spec
     }
@@ -98,6 +136,9 @@ impl KeySpec {
         }
         check_patterns(&self.models.allow, "models.allow")?;
         check_patterns(&self.models.deny, "models.deny")?;
+        if !(1..=SHARE_MAX).contains(&self.handling.share) {
+            return Err(Error::invalid(format!("`share` is a whole number from 1 to {SHARE_MAX}."), "share"));
+        }
         check_tags(&self.tags)
     }
 }
@@ -172,6 +213,8 @@ mod tests {
         assert_eq!(with(|spec| spec.project = Some("a\nb".into())), "project");
         assert_eq!(with(|spec| spec.models.allow = vec!["gpt-5".into(), String::new()]), "models.allow[1]");
         assert_eq!(with(|spec| spec.models.deny = vec!["*".into(); 257]), "models.deny");
+        assert_eq!(with(|spec| spec.handling.share = 0), "share");
+        assert_eq!(with(|spec| spec.handling.share = 101), "share");
         assert_eq!(with(|spec| spec.tags = vec![("a".into(), "b=c".into())]), "tags.a");
         assert_eq!(with(|spec| spec.tags = vec![("a".into(), "b".into()); 9]), "tags");
         assert_eq!(with(|spec| spec.tags = vec![("a".into(), "b".into()); 2]), "tags.a");

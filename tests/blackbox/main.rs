@@ -23,6 +23,7 @@ mod errors;
 mod failover;
 mod fetching;
 mod framing;
+mod handling;
 mod headers;
 mod images;
 mod key_limits;

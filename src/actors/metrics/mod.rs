@@ -9,11 +9,12 @@ pub mod labels;
 pub mod names;
 mod process;
 mod series;
+mod shown;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 use prometheus::{Counter, Gauge, Registry, TextEncoder};
@@ -22,7 +23,9 @@ use tracing::error;
 use self::names::Metric;
 use self::process::Process;
 use self::series::Series;
+use self::shown::Shown;
 use crate::actors::gauges::Gauges;
+use crate::actors::standing::Standings;
 use crate::receipt::Batch;
 
 /// Batches and scrapes that wait for Metrics at most; Billing counts and logs what finds no room.
@@ -41,6 +44,7 @@ pub struct Metrics {
     store_up: Gauge,
     config: Gauge,
     config_at: Gauge,
+    providers: Shown,
     cpu: Counter,
     memory: Gauge,
     fds: Gauge,
@@ -53,7 +57,7 @@ impl Metrics {
     ///
     /// # Errors
     /// The table of names is inconsistent, which a test rules out.
-    pub fn new(gauges: Gauges) -> Result<Self, prometheus::Error> {
+    pub fn new(gauges: Gauges, standings: Standings) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let gauge = |metric| series::gauge(&registry, metric);
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -67,6 +71,7 @@ impl Metrics {
             store_up: gauge(Metric::StoreUp)?,
             config: gauge(Metric::ConfigReloaded)?,
             config_at: gauge(Metric::ConfigReloadedAt)?,
+            providers: Shown::new(standings, &registry)?,
             cpu: series::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
@@ -81,8 +86,8 @@ impl Metrics {
     ///
     /// # Errors
     /// As [`Metrics::new`].
-    pub fn launch(gauges: Gauges) -> Result<Addr<Self>, prometheus::Error> {
-        let metrics = Self::new(gauges)?;
+    pub fn launch(gauges: Gauges, standings: Standings) -> Result<Addr<Self>, prometheus::Error> {
+        let metrics = Self::new(gauges, standings)?;
         let arbiter = Arbiter::new();
         Ok(Self::start_in_arbiter(&arbiter.handle(), move |_| metrics))
     }
@@ -107,6 +112,7 @@ impl Metrics {
         self.store_up.set(f64::from(u8::from(self.gauges.store_up.get())));
         self.config.set(f64::from(u8::from(self.gauges.config.well())));
         self.config_at.set(self.gauges.config.since_s() as f64);
+        self.providers.update(Instant::now());
         if let Some(process) = Process::read() {
             self.cpu.reset();
             self.cpu.inc_by(process.cpu_seconds);

@@ -29,6 +29,16 @@ pub enum Metric {
     Unsettled,
     /// State of the store.
     StoreUp,
+    /// Attempts a provider has.
+    ProviderInFlight,
+    /// Attempts it may have.
+    ProviderLimit,
+    /// Calls that wait for it.
+    ProviderQueued,
+    /// Whether a credential can be had.
+    CredentialUp,
+    /// Where a target's breaker stands.
+    BreakerState,
     /// How the last reload went.
     ConfigReloaded,
     /// When the last good one was.
@@ -102,7 +112,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -115,6 +125,11 @@ impl Metric {
         Self::Unpriced,
         Self::Unsettled,
         Self::StoreUp,
+        Self::ProviderInFlight,
+        Self::ProviderLimit,
+        Self::ProviderQueued,
+        Self::CredentialUp,
+        Self::BreakerState,
         Self::ConfigReloaded,
         Self::ConfigReloadedAt,
         Self::BuildInfo,
@@ -153,6 +168,16 @@ impl Metric {
                 "Receipts that Billing holds and the store has not booked yet."),
             Self::StoreUp => gauge("llm_gateway_store_up", &[],
                 "1 while the store takes receipts, 0 after a settlement failed."),
+            Self::ProviderInFlight => gauge("llm_gateway_provider_in_flight_attempts", &["provider"],
+                "Attempts that a provider is working on."),
+            Self::ProviderLimit => gauge("llm_gateway_provider_in_flight_limit", &["provider"],
+                "Attempts that a provider may have at a time; it moves with what the provider can take."),
+            Self::ProviderQueued => gauge("llm_gateway_provider_queued_calls", &["provider"],
+                "Calls that wait for a provider which is full."),
+            Self::CredentialUp => gauge("llm_gateway_credential_up", &["provider", "credential"],
+                "1 for a credential that can be used, 0 while the provider refuses it."),
+            Self::BreakerState => gauge("llm_gateway_breaker_state", &["provider", "model"],
+                "0 for a target that is asked as usual, 1 for one that is not asked, 2 while a probe decides; known models asked lately."),
             Self::ConfigReloaded => gauge("llm_gateway_config_last_reload_successful", &[],
                 "1 when the last reading of the configuration was taken over, 0 when it was wrong and the old one stayed."),
             Self::ConfigReloadedAt => gauge("llm_gateway_config_last_reload_success_timestamp_seconds", &[],

@@ -7,7 +7,7 @@ use crate::actors::testing::{call, receipt};
 use crate::receipt::{CallRecord, Outcome, Receipt};
 
 fn metrics() -> Metrics {
-    Metrics::new(Gauges::default()).unwrap()
+    Metrics::new(Gauges::default(), crate::actors::testing::standings()).unwrap()
 }
 
 fn count(metrics: &mut Metrics, receipts: Vec<Receipt>, calls: Vec<CallRecord>) {

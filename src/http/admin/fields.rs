@@ -55,6 +55,23 @@ impl Fields {
         self.convert(name, "a whole number from 1 to 4294967295, or null for no limit", read)
     }
 
+    /// Takes one of some words.
+    pub(super) fn word<T>(
+        &mut self,
+        name: &'static str,
+        words: &[&str],
+        read: fn(&str) -> Option<T>,
+    ) -> Result<Change<T>, Error> {
+        self.convert(name, &format!("one of {}, or null", words.join(", ")), |value| {
+            value.as_str().and_then(read)
+        })
+    }
+
+    /// Takes `true` or `false`.
+    pub(super) fn flag(&mut self, name: &'static str) -> Result<Change<bool>, Error> {
+        self.convert(name, "true or false", Value::as_bool)
+    }
+
     /// Takes a time, in milliseconds since the epoch.
     pub(super) fn time(&mut self, name: &'static str) -> Result<Change<i64>, Error> {
         let read = |value: &Value| value.as_str().and_then(rfc3339::parse_ms);

@@ -1,7 +1,11 @@
 //! The body of a key's creation or change. Pure.
 
+use std::num::NonZeroU32;
+
 use super::fields::Fields;
+use crate::chat::Routing;
 use crate::error::Error;
+use crate::policy::admission::Priority;
 use crate::store::{KeyPatch, KeySpec};
 
 /// Reads the changes to a key.
@@ -21,6 +25,12 @@ pub(super) fn read_patch(body: &[u8]) -> Result<KeyPatch, Error> {
         rpm: fields.positive("rpm")?,
         tpm: fields.positive("tpm")?,
         concurrency: fields.positive("concurrency")?,
+        share: fields.positive("share")?.map(|share| share.map_or(1, NonZeroU32::get)),
+        max_priority: fields
+            .word("max_priority", &Priority::WORDS, Priority::parse)?
+            .map(Option::unwrap_or_default),
+        routing: fields.word("routing", &Routing::WORDS, Routing::parse)?,
+        explain: fields.flag("explain")?.map(Option::unwrap_or_default),
         tags: fields.pairs("tags")?,
         allow: None,
         deny: None,
@@ -58,12 +68,14 @@ pub(super) fn read_spec(body: &[u8], now_ms: i64) -> Result<KeySpec, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Handling;
 
     #[test]
     fn every_field_of_a_key_is_read() {
         let body =
             br#"{"name":"a","project":"p","expires_at":"2030-01-01T00:00:00Z","models":{"allow":["gpt-*"],
-            "deny":["o1"]},"rpm":1,"tpm":4294967295,"concurrency":null,"tags":{"team":"x"},"budget":null}"#;
+            "deny":["o1"]},"rpm":1,"tpm":4294967295,"concurrency":null,"tags":{"team":"x"},"budget":null,
+            "share":9,"max_priority":"high","routing":"price","explain":true}"#;
         let spec = read_spec(body, 0).unwrap();
         assert_eq!((spec.name.as_str(), spec.project.as_deref()), ("a", Some("p")));
         assert_eq!(spec.expires_ms, Some(1_893_456_000_000));
@@ -71,6 +83,9 @@ mod tests {
         assert_eq!(spec.limits.tpm.map(std::num::NonZeroU32::get), Some(u32::MAX));
         assert_eq!(spec.limits.concurrency, None);
         assert_eq!(spec.tags, [("team".to_owned(), "x".to_owned())]);
+        let handling =
+            Handling { share: 9, max_priority: Priority::High, routing: Some(Routing::Price), explain: true };
+        assert_eq!(spec.handling, handling);
     }
 
     #[test]
@@ -93,6 +108,9 @@ mod tests {
             (r#"{"name":"a","models":["gpt"]}"#, Some("models"), None),
             (r#"{"name":"a","models":{"allow":["x",1]}}"#, Some("models.allow[1]"), None),
             (r#"{"name":"a","models":{"alow":[]}}"#, Some("models.alow"), None),
+            (r#"{"name":"a","max_priority":"urgent"}"#, Some("max_priority"), None),
+            (r#"{"name":"a","routing":"fastest"}"#, Some("routing"), None),
+            (r#"{"name":"a","explain":"yes"}"#, Some("explain"), None),
             (r#"{"name":"a","tags":{"t":1}}"#, Some("tags.t"), None),
             (r#"{"name":"a","budget":{"limit_usd":"1"}}"#, Some("budget"), Some("unsupported_parameter")),
         ] {

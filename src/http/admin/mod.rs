@@ -11,6 +11,7 @@ mod openapi;
 mod query;
 mod reports;
 mod shown;
+mod standings;
 #[cfg(test)]
 mod tests;
 mod views;

@@ -3,6 +3,8 @@
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
+use crate::store::SHARE_MAX;
+
 /// Method, path, summary, query parameters, whether it takes a key's fields, success status.
 type Row = (&'static str, &'static str, &'static str, &'static [&'static str], bool, &'static str);
 
@@ -102,6 +104,10 @@ fn key_fields() -> Value {
             "rpm": limit,
             "tpm": limit,
             "concurrency": limit,
+            "share": {"type": ["integer", "null"], "minimum": 1, "maximum": SHARE_MAX},
+            "max_priority": {"enum": ["low", "normal", "high", null]},
+            "routing": {"enum": ["balanced", "price", "latency", "throughput", null]},
+            "explain": {"type": ["boolean", "null"]},
             "tags": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
         },
     })

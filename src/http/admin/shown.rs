@@ -1,15 +1,18 @@
 //! Handlers of what the process runs by: configuration, providers, catalogue.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::super::reply::Fault;
 use super::query::Params;
+use super::standings;
 use crate::actors::live::{Current, Live, Reloaded, Reloads};
+use crate::actors::standing::Standings;
 use crate::catalog::{Capability, Model, Offer};
-use crate::config::{Problem, Provider};
+use crate::config::Problem;
 use crate::error::Error;
 
 type Reply = Result<HttpResponse, Fault>;
@@ -17,13 +20,14 @@ type Reply = Result<HttpResponse, Fault>;
 /// What the process runs by, and how it is asked to read that again.
 pub struct Shown {
     live: Live,
+    standings: Standings,
     reloads: Reloads,
 }
 
 impl Shown {
-    /// Puts both together.
-    pub fn new(live: Live, reloads: Reloads) -> Self {
-        Self { live, reloads }
+    /// Puts them together.
+    pub fn new(live: Live, standings: Standings, reloads: Reloads) -> Self {
+        Self { live, standings, reloads }
     }
 }
 
@@ -54,9 +58,9 @@ pub(super) async fn config(request: HttpRequest, shown: web::Data<Shown>) -> Rep
 pub(super) async fn providers(request: HttpRequest, shown: web::Data<Shown>) -> Reply {
     Params::parse(request.query_string())?.finish()?;
     let current = shown.live.load_full();
-    let effective = &current.settings.effective;
-    let data: Vec<_> =
-        current.settings.providers.values().map(|provider| provider_view(provider, effective)).collect();
+    let (effective, now) = (&current.settings.effective, Instant::now());
+    let standings = shown.standings.providers(now);
+    let data: Vec<_> = standings.iter().map(|one| standings::provider(one, effective, now)).collect();
     Ok(HttpResponse::Ok().json(json!({"data": data, "next_cursor": null})))
 }
 
@@ -75,19 +79,6 @@ pub(super) async fn models(request: HttpRequest, shown: web::Data<Shown>) -> Rep
     let next_cursor = page.last().filter(|_| more).map(|model| &*model.id);
     let data: Vec<_> = page.iter().map(|model| model_view(model, &current)).collect();
     Ok(HttpResponse::Ok().json(json!({"data": data, "next_cursor": next_cursor})))
-}
-
-fn provider_view(provider: &Provider, config: &Value) -> Value {
-    let credential = config.get("providers").and_then(|all| all.get(&*provider.id)?.get("api_key"));
-    json!({
-        "id": &*provider.id,
-        "wire": provider.wire(),
-        "base_url": provider.base_url,
-        "catalog": &*provider.catalog,
-        "credential": credential,
-        "has_credential": provider.has_credential(),
-        "max_in_flight": provider.admission.ceiling,
-    })
 }
 
 fn model_view(model: &Model, current: &Current) -> Value {

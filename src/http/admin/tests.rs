@@ -22,7 +22,7 @@ async fn admin() -> (TempFolder, SqliteStore, Admin) {
         Arc::new(store.clone()),
         table,
         &Secret::new(ADMIN_KEY),
-        Shown::new(live, Reloads::channel().0),
+        Shown::new(live, crate::actors::testing::standings(), Reloads::channel().0),
     )
     .unwrap();
     (folder, store, admin)

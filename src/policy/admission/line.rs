@@ -1,4 +1,7 @@
-//! Who is next: start-time fair queueing over keys, by weight and priority, in bounded room.
+//! Who is next: self-clocked fair queueing over keys, by weight and priority, in bounded room.
+//!
+//! Whose turn would be over first is next, so that the urgent and the heavy come before others that are as new. The
+//! calls of one key at another priority are a line of their own: its urgent ones do not wait behind its batch.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,29 +12,37 @@ use super::{Permit, Priority, Share};
 
 /// Virtual time that one turn of weight 1 and normal priority takes.
 const TURN: u64 = 1 << 20;
-/// Keys without a place that are remembered before those whose time has passed are forgotten.
-const IDLE_KEYS: usize = 256;
+/// Flows without a place that are remembered before those whose time has passed are forgotten.
+const IDLE_FLOWS: usize = 256;
 
-/// A place: its start in virtual time, and its number.
+/// Whose turns: a key, at one priority.
+type Flow = (Arc<str>, Priority);
+
+/// A place: when its turn would be over, in virtual time, and its number.
 type Place = (u64, u64);
 
 /// Those who wait for a provider.
 #[derive(Debug, Default)]
 pub struct Line {
-    places: BTreeMap<Place, (Arc<str>, oneshot::Sender<Permit>)>,
-    keys: HashMap<Arc<str>, Turns>,
-    /// Virtual time: the start of whoever was last.
+    places: BTreeMap<Place, (Flow, oneshot::Sender<Permit>)>,
+    flows: HashMap<Flow, Turns>,
+    /// Virtual time: the end of the turn of whoever was last.
     time: u64,
     numbers: u64,
 }
 
-/// The places of one key.
+/// The places of one flow.
 #[derive(Debug, Default)]
 struct Turns {
     places: VecDeque<Place>,
     /// When its last turn is over, in virtual time.
     ends: u64,
-    weight: u32,
+    /// What a turn takes.
+    turn: u64,
+}
+
+fn flow(share: &Share) -> Flow {
+    (Arc::clone(&share.key), share.priority)
 }
 
 /// Virtual time of one turn.
@@ -51,36 +62,36 @@ impl Line {
         self.places.len()
     }
 
-    /// Keys that are remembered.
+    /// Flows that are remembered.
     #[cfg(test)]
-    pub fn keys(&self) -> usize {
-        self.keys.len()
+    pub fn flows(&self) -> usize {
+        self.flows.len()
     }
 
-    /// Turns that come before the next one of this key, roughly.
-    pub fn ahead(&self, key: &str) -> usize {
-        let own = self.keys.get(key).map_or(0, |turns| turns.places.len());
-        let others = self.keys.len().max(1);
+    /// Turns that come before the next one of this caller, roughly.
+    pub fn ahead(&self, share: &Share) -> usize {
+        let own = self.flows.get(&flow(share)).map_or(0, |turns| turns.places.len());
+        let others = self.flows.len().max(1);
         self.places.len().min((own + 1).saturating_mul(others))
     }
 
     /// Takes a place.
     pub fn join(&mut self, share: &Share, permit: oneshot::Sender<Permit>) {
         self.numbers += 1;
-        let turns = self.keys.entry(Arc::clone(&share.key)).or_default();
-        turns.weight = share.weight;
-        let place = (turns.ends.max(self.time), self.numbers);
-        turns.ends = place.0.saturating_add(turn(share));
+        let turns = self.flows.entry(flow(share)).or_default();
+        turns.turn = turn(share);
+        turns.ends = turns.ends.max(self.time).saturating_add(turns.turn);
+        let place = (turns.ends, self.numbers);
         turns.places.push_back(place);
-        self.places.insert(place, (Arc::clone(&share.key), permit));
+        self.places.insert(place, (flow(share), permit));
     }
 
     /// Whoever is next and still waits.
     pub fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
-        while let Some((place, (key, permit))) = self.places.pop_first() {
+        while let Some((place, (flow, permit))) = self.places.pop_first() {
             self.time = self.time.max(place.0);
-            // The first of all is the first of its key.
-            if let Some(turns) = self.keys.get_mut(&key) {
+            // The first of all is the first of its flow.
+            if let Some(turns) = self.flows.get_mut(&flow) {
                 turns.places.pop_front();
             }
             if !permit.is_closed() {
@@ -94,10 +105,10 @@ impl Line {
 
     /// Forgets places of those that left.
     pub fn sweep(&mut self) {
-        let keys = &mut self.keys;
-        self.places.retain(|place, (key, permit)| {
+        let flows = &mut self.flows;
+        self.places.retain(|place, (flow, permit)| {
             let waits = !permit.is_closed();
-            if !waits && let Some(turns) = keys.get_mut(key) {
+            if !waits && let Some(turns) = flows.get_mut(flow) {
                 turns.places.retain(|other| other != place);
             }
             waits
@@ -105,35 +116,36 @@ impl Line {
         self.forget();
     }
 
-    /// Takes the newest place away from the key that has most for its weight, if that is more than the newcomer
+    /// Takes the newest place away from the flow that has most for its weight, if that is more than the newcomer
     /// would have; false when the newcomer has no claim.
     pub fn make_room(&mut self, newcomer: &Share) -> bool {
-        let claim = |count: usize, weight: u32| count as f64 / f64::from(weight.max(1));
-        let own = self.keys.get(&newcomer.key).map_or(0, |turns| turns.places.len());
+        let claim = |count: usize, turn: u64| (count as u64).saturating_mul(turn);
+        let new = flow(newcomer);
+        let own = self.flows.get(&new).map_or(0, |turns| turns.places.len());
         let longest = self
-            .keys
+            .flows
             .iter()
-            .map(|(key, turns)| (claim(turns.places.len(), turns.weight), key))
-            .max_by(|left, right| left.0.total_cmp(&right.0));
-        let Some((most, key)) = longest else { return false };
-        if *key == newcomer.key || most <= claim(own + 1, newcomer.weight) {
+            .map(|(flow, turns)| (claim(turns.places.len(), turns.turn), flow))
+            .max_by_key(|(claim, _)| *claim);
+        let Some((most, longest)) = longest else { return false };
+        if *longest == new || most <= claim(own + 1, turn(newcomer)) {
             return false;
         }
-        let key = Arc::clone(key);
-        let Some(turns) = self.keys.get_mut(&key) else { return false };
+        let longest = longest.clone();
+        let Some(turns) = self.flows.get_mut(&longest) else { return false };
         let Some(place) = turns.places.pop_back() else { return false };
-        turns.ends = place.0;
+        turns.ends = place.0.saturating_sub(turns.turn);
         self.places.remove(&place).is_some()
     }
 
-    /// Forgets keys that do not wait and whose turns are over.
+    /// Forgets flows that do not wait and whose turns are over.
     fn forget(&mut self) {
-        if self.keys.len() > self.places.len() + IDLE_KEYS || self.places.is_empty() {
+        if self.flows.len() > self.places.len() + IDLE_FLOWS || self.places.is_empty() {
             let time = self.time;
-            self.keys.retain(|_, turns| !turns.places.is_empty() || turns.ends > time);
-            if self.keys.len() > self.places.len() + IDLE_KEYS {
-                // More keys than waited took one turn each at the same time: none of them is ahead of the others.
-                self.keys.retain(|_, turns| !turns.places.is_empty());
+            self.flows.retain(|_, turns| !turns.places.is_empty() || turns.ends > time);
+            if self.flows.len() > self.places.len() + IDLE_FLOWS {
+                // More than waited took one turn each at the same time: none of them is ahead of the others.
+                self.flows.retain(|_, turns| !turns.places.is_empty());
             }
         }
     }

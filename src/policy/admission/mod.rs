@@ -28,7 +28,7 @@ pub struct Share {
 }
 
 /// How urgent a call is, among those of all keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     /// Batch work.
     Low,
@@ -37,6 +37,25 @@ pub enum Priority {
     Normal,
     /// Somebody waits.
     High,
+}
+
+impl Priority {
+    /// Every word, from the least urgent.
+    pub const WORDS: [&'static str; 3] = ["low", "normal", "high"];
+
+    /// Reads a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Low, Self::Normal, Self::High].into_iter().find(|priority| priority.as_str() == word)
+    }
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
 }
 
 /// A call that is not let in and does not wait.
@@ -117,7 +136,7 @@ impl Gate {
         {
             let mut inner = self.inner();
             inner.limit = inner.adaptive.limit(rule);
-            let wait = inner.expected_wait(&share.key);
+            let wait = inner.expected_wait(share);
             if wait > deadline.saturating_duration_since(now) {
                 return Err(Shed { retry_after: wait.clamp(RETRY_MIN, RETRY_MAX) });
             }
@@ -179,9 +198,9 @@ impl Gate {
 }
 
 impl Inner {
-    /// How long a call of this key would wait, by the law of Little; nothing while no attempt has ended.
-    fn expected_wait(&self, key: &str) -> Duration {
-        let turns = self.line.ahead(key) as f64 / self.limit.max(1) as f64;
+    /// How long a call of this caller would wait, by the law of Little; nothing while no attempt has ended.
+    fn expected_wait(&self, share: &Share) -> Duration {
+        let turns = self.line.ahead(share) as f64 / self.limit.max(1) as f64;
         Duration::try_from_secs_f64(turns * self.length_s.unwrap_or(0.0)).unwrap_or(RETRY_MAX)
     }
 }

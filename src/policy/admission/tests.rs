@@ -193,7 +193,7 @@ fn keys_that_wait_once_each_are_not_remembered_for_good() {
         drop(permit);
         permit = tickets.pop_front().unwrap().try_recv().unwrap();
     }
-    assert!(gate.inner().line.keys() <= 10 + 257, "{}", gate.inner().line.keys());
+    assert!(gate.inner().line.flows() <= 10 + 257, "{}", gate.inner().line.flows());
 }
 
 #[test]

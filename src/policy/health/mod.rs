@@ -73,6 +73,17 @@ pub enum State {
     HalfOpen,
 }
 
+impl State {
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// What is known of a target at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading {
@@ -101,7 +112,7 @@ pub struct Pass {
     pub probe: Option<u32>,
 }
 
-/// How long a reading is good for while nothing is recorded.
+/// How long the sums of a window are good for.
 const READING_LIFE: Duration = Duration::from_secs(1);
 
 /// The health of one target, over all cells.
@@ -121,11 +132,20 @@ impl TargetHealth {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known now.
+    /// What is known now, with numbers that are up to [`READING_LIFE`] old: for routing.
     pub fn reading(&self, now: Instant) -> Reading {
+        self.read(now, READING_LIFE)
+    }
+
+    /// What is known at this moment: for operators.
+    pub fn exact(&self, now: Instant) -> Reading {
+        self.read(now, Duration::ZERO)
+    }
+
+    fn read(&self, now: Instant, life: Duration) -> Reading {
         let mut inner = self.inner();
         let sums = match inner.sums {
-            Some((at, sums)) if now.saturating_duration_since(at) < READING_LIFE => sums,
+            Some((at, sums)) if now.saturating_duration_since(at) < life => sums,
             _ => {
                 let sums = inner.window.decayed(now);
                 inner.sums = Some((now, sums));

@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::key::{self, Digest};
 use super::rows::KeyRecord;
-use super::spec::ModelRules;
+use super::spec::{Handling, ModelRules};
 use super::{Store, StoreError};
 use crate::error::Error;
 use crate::policy::quota::KeyQuota;
@@ -44,6 +44,8 @@ pub struct KeyEntry {
     pub models: ModelRules,
     /// When it ends, milliseconds since the epoch.
     pub expires_ms: Option<i64>,
+    /// How its calls are handled.
+    pub handling: Handling,
     /// Tags put on every ledger row of it.
     pub tags: Arc<[(String, String)]>,
     /// Its limits and what is used of them.
@@ -167,6 +169,7 @@ fn entry(record: KeyRecord, old: Option<&KeyEntry>) -> KeyEntry {
         prefix: record.prefix,
         models: record.spec.models,
         expires_ms: record.spec.expires_ms,
+        handling: record.spec.handling,
         tags: record.spec.tags.into(),
         quota,
         digest: record.digest,

@@ -10,12 +10,14 @@ use super::super::error::StoreError;
 use super::super::key::FreshKey;
 use super::super::key_json::key_json;
 use super::super::rows::{AuditRow, KeyRecord, Page};
-use super::super::spec::{KeyPatch, KeySpec, ModelRules};
+use super::super::spec::{Handling, KeyPatch, KeySpec, ModelRules};
 use super::super::{By, KEYS_MAX};
 use super::{
     SqliteStore, bad_cursor, column, json_list, json_tags, list_json, page, page_size, tags_json, unavailable,
 };
+use crate::chat::Routing;
 use crate::error::Error;
+use crate::policy::admission::Priority;
 use crate::policy::quota::Limits;
 
 /// Begins every key id.
@@ -188,12 +190,14 @@ async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
     let number = |limit: Option<NonZeroU32>| limit.map(|limit| i64::from(limit.get()));
     sqlx::query(
         "INSERT INTO keys (id, digest, prefix, name, project, expires_ms, models_allow, models_deny, \
-         rpm, tpm, concurrency, tags, created_ms, revoked_ms, revision) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         rpm, tpm, concurrency, share, max_priority, routing, explain, tags, created_ms, revoked_ms, revision) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, prefix = excluded.prefix, \
          name = excluded.name, project = excluded.project, expires_ms = excluded.expires_ms, \
          models_allow = excluded.models_allow, models_deny = excluded.models_deny, rpm = excluded.rpm, \
-         tpm = excluded.tpm, concurrency = excluded.concurrency, tags = excluded.tags, \
+         tpm = excluded.tpm, concurrency = excluded.concurrency, share = excluded.share, \
+         max_priority = excluded.max_priority, routing = excluded.routing, explain = excluded.explain, \
+         tags = excluded.tags, \
          revoked_ms = excluded.revoked_ms, revision = excluded.revision",
     )
     .bind(&record.id)
@@ -207,6 +211,10 @@ async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
     .bind(number(spec.limits.rpm))
     .bind(number(spec.limits.tpm))
     .bind(number(spec.limits.concurrency))
+    .bind(i64::from(spec.handling.share))
+    .bind(spec.handling.max_priority.as_str())
+    .bind(spec.handling.routing.map(Routing::as_str))
+    .bind(spec.handling.explain)
     .bind(tags_json(&spec.tags))
     .bind(record.created_ms)
     .bind(record.revoked_ms)
@@ -294,11 +302,25 @@ fn record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
                 deny: json_list(column(row, "models_deny")?)?,
             },
             limits: Limits { rpm: limit("rpm")?, tpm: limit("tpm")?, concurrency: limit("concurrency")? },
+            handling: handling(row)?,
             tags: json_tags(column(row, "tags")?)?,
         },
         created_ms: column(row, "created_ms")?,
         revoked_ms: column(row, "revoked_ms")?,
         revision: column(row, "revision")?,
+    })
+}
+
+/// Words that this binary does not know count as the default: a newer one may have written them.
+fn handling(row: &SqliteRow) -> Result<Handling, StoreError> {
+    let share: i64 = column(row, "share")?;
+    let (priority, routing): (String, Option<String>) =
+        (column(row, "max_priority")?, column(row, "routing")?);
+    Ok(Handling {
+        share: u32::try_from(share).unwrap_or(1),
+        max_priority: Priority::parse(&priority).unwrap_or_default(),
+        routing: routing.as_deref().and_then(Routing::parse),
+        explain: column(row, "explain")?,
     })
 }
 

@@ -2,10 +2,12 @@
 
 use std::num::NonZeroU32;
 
+use crate::chat::Routing;
 use crate::error::Error;
+use crate::policy::admission::Priority;
 use crate::policy::quota::Limits;
 use crate::store::testing::{by, named, store};
-use crate::store::{KeyPatch, KeySpec, KeyTable, ModelRules, SqliteStore, Store as _, StoreError};
+use crate::store::{Handling, KeyPatch, KeySpec, KeyTable, ModelRules, SqliteStore, Store as _, StoreError};
 
 fn status(error: &StoreError) -> u16 {
     Error::from(error.clone()).class().status
@@ -23,6 +25,12 @@ async fn every_field_comes_back_as_it_went_in() {
             rpm: NonZeroU32::new(1),
             tpm: NonZeroU32::new(u32::MAX),
             concurrency: NonZeroU32::new(3),
+        },
+        handling: Handling {
+            share: 7,
+            max_priority: Priority::High,
+            routing: Some(Routing::Latency),
+            explain: true,
         },
         tags: vec![("team".into(), "x y".into())],
     };
