@@ -10,6 +10,7 @@ use super::*;
 mod plans;
 mod recorded;
 mod refusals;
+mod simulation;
 
 const CATALOG: &str = r#"{"version":1,"models":[
 {"id":"big","auto":true,"offers":[
