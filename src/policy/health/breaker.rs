@@ -21,6 +21,8 @@ pub struct Breaker {
     opened: u32,
     /// It opened for a rate.
     soft: bool,
+    /// When a refusal for overload was last counted among those in a row.
+    overloaded: Option<Instant>,
     /// The provider itself said so.
     told_until: Option<Instant>,
     /// The probe that is out, and since when.
@@ -98,9 +100,10 @@ impl Breaker {
         let probe = self.ends_probe(seen.probe);
         match seen.sign {
             Sign::Good => self.good(probe, lately, rule, now),
-            Sign::Failed => self.failed(probe, lately, rule, now),
+            Sign::Failed => self.failed(probe, true, lately, rule, now),
             Sign::Overloaded(told) => {
-                self.failed(probe, lately, rule, now);
+                let news = self.is_news(seen, now);
+                self.failed(probe, news, lately, rule, now);
                 if let Some(told) = told {
                     self.told_until = self.told_until.max(Some(now + told.min(TOLD_MAX)));
                 }
@@ -125,11 +128,22 @@ impl Breaker {
         }
     }
 
-    fn failed(&mut self, probe: bool, lately: Lately, rule: &BreakerRule, now: Instant) {
+    /// Attempts that a provider refuses together, because they are too many, say it once: the gate lowers its limit, and
+    /// what counts is whether it refuses those that begin afterwards.
+    fn is_news(&mut self, seen: &Observation, now: Instant) -> bool {
+        let began = now.checked_sub(seen.duration).unwrap_or(now);
+        let news = self.overloaded.is_none_or(|at| began >= at);
+        if news {
+            self.overloaded = Some(now);
+        }
+        news
+    }
+
+    fn failed(&mut self, probe: bool, counts: bool, lately: Lately, rule: &BreakerRule, now: Instant) {
         if self.open_until.is_some() {
             // Attempts that began before it opened say nothing new; but what is asked in spite of a rate and fails every
             // time is out for everybody.
-            let dead = self.soft && self.fails_in_a_row(rule);
+            let dead = self.soft && counts && self.fails_in_a_row(rule);
             if probe || dead {
                 self.open(self.soft && !dead, rule, now);
             }
@@ -139,7 +153,7 @@ impl Breaker {
             // Long well, however little it was asked: the next outage begins with a short cool-down again.
             self.opened = 0;
         }
-        if self.fails_in_a_row(rule) {
+        if counts && self.fails_in_a_row(rule) {
             self.open(false, rule, now);
         } else if rule.failure_rate > 0 && over(lately.failed, lately, rule.failure_rate, rule) {
             self.open(true, rule, now);

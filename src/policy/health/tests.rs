@@ -197,6 +197,20 @@ fn what_the_provider_says_itself_is_kept_to_and_no_longer_than_an_hour() {
 }
 
 #[test]
+fn attempts_that_are_refused_together_for_overload_count_once_in_a_row() {
+    let (now, health) = (Instant::now(), TargetHealth::default());
+    let refused = |ms: u64| {
+        let seen =
+            Observation { duration: Duration::from_millis(600), ..seen(Sign::Overloaded(None), false) };
+        health.record(&seen, &RULE, now + Duration::from_millis(ms))
+    };
+    assert!((0..5).all(|ms| !refused(ms)));
+    assert!(!refused(700));
+    assert!(refused(1_400));
+    assert!(!health.reading(now).soft);
+}
+
+#[test]
 fn what_the_caller_or_the_credential_is_to_blame_for_never_counts() {
     let (now, health) = (Instant::now(), TargetHealth::default());
     for sign in [Sign::Neutral, Sign::Limited(None), Sign::Limited(Some(secs(9))), Sign::Refused] {

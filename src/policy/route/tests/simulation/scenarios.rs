@@ -70,7 +70,8 @@ fn a_brown_out_costs_no_client_anything_and_few_attempts() {
             tried - good
         );
         assert!(figures.success() >= 0.9999);
-        assert!(figures.attempts_per_call() <= 1.2);
+        // The retry budget would allow 1.2; health and the breaker leave little of that to pay.
+        assert!(figures.attempts_per_call() <= 1.005);
     }
 }
 
@@ -113,7 +114,7 @@ fn a_flash_crowd_gets_all_that_two_providers_have() {
     let crowd = MINUTE..MINUTE + 30_000;
     let rate = |ms: u64| if crowd.contains(&ms) { 1_000 } else { 100 };
     let manner = |provider: usize, _: u64| Manner { capacity: [60, 40][provider], ..WELL };
-    for refusal in [Sign::Limited(None)] {
+    for refusal in [Sign::Limited(None), Sign::Overloaded(None)] {
         let figures = simulate(&World { refusal, ..world(&["1", "2"], 3 * MINUTE, &rate, &manner) });
         let ended = |span: std::ops::Range<u64>| {
             let good = |call: &&Done| call.provider.is_some() && span.contains(&call.ended_ms);
