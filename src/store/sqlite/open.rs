@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlitePool};
 
 use super::super::error::StoreError;
 use super::SqliteStore;
@@ -45,6 +45,9 @@ pub(super) async fn open(folder: &Path) -> Result<(SqlitePool, SqlitePool), Stor
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
+            // SQLite itself rolls back where a disk is full or fails; the driver's own ROLLBACK then fails, and it takes
+            // the connection to be in that transaction for ever. Another one is opened instead.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .idle_timeout(None)
             .max_lifetime(None)
     };
