@@ -59,7 +59,24 @@ impl Process {
 
     /// Starts the binary.
     pub fn start(arguments: &[&str], folder: &Path, variables: &[(String, String)]) -> Self {
-        let mut command = Self::command(arguments, folder, variables);
+        Self::spawn(Self::command(arguments, folder, variables))
+    }
+
+    /// Starts a shell that runs `first`, of its own commands only, and then becomes the binary.
+    pub fn start_after(
+        first: &str,
+        arguments: &[&str],
+        folder: &Path,
+        variables: &[(String, String)],
+    ) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("{first}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_llm-gateway")]);
+        command.args(arguments).current_dir(folder).env_clear();
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let lines = Arc::new(Mutex::new(Vec::new()));
