@@ -121,9 +121,11 @@ impl Settlement {
         }
     }
 
-    /// Settles now instead of when it is due.
+    /// Settles now instead of when it is due. Should that fail, the pauses begin anew: long ones are for a store that was
+    /// down for long, and there may be no time for them now.
     pub(super) fn hurry(&mut self, billing: &Addr<Billing>) {
         self.started = None;
+        self.failures = 0;
         if matches!(self.state, State::Waiting) {
             self.start(billing);
         }

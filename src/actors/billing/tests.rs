@@ -56,11 +56,14 @@ struct Run {
 
 impl Run {
     fn new(ledger: Fake) -> Self {
+        let ms = Duration::from_millis;
+        Self::paced(ledger, Pace { every: ms(1), pause_min: ms(1), pause_max: ms(4), deadline: ms(20) })
+    }
+
+    fn paced(ledger: Fake, pace: Pace) -> Self {
         let ledger = Arc::new(ledger);
         let gauges = Gauges::default();
         let (metrics, measured) = Recorder::narrow();
-        let ms = Duration::from_millis;
-        let pace = Pace { every: ms(1), pause_min: ms(1), pause_max: ms(4), deadline: ms(20) };
         let billing = Billing::launch(Arc::clone(&ledger) as Arc<dyn Ledger>, metrics, gauges.clone(), pace);
         Self { ledger, billing, gauges, measured }
     }
@@ -100,6 +103,20 @@ async fn a_receipt_without_usage_is_completed_settled_and_measured() {
         assert_eq!(receipt.cost.unwrap().units(), 6 + 2 * 2);
         assert!(receipt.unmetered.is_none());
     }
+}
+
+#[actix::test]
+async fn at_the_end_a_store_that_was_down_for_long_is_tried_again_at_short_intervals() {
+    let pace = Pace { pause_min: Duration::from_millis(5), pause_max: LONG, ..Pace::default() };
+    let script = Mutex::new(VecDeque::from([Answer::Fail; 10]));
+    let run = Run::paced(Fake { script, ..Fake::default() }, pace);
+    run.send(vec![receipt(1)]).await;
+    let failures = || run.ledger.script.lock().unwrap().len();
+    while failures() > 2 {
+        tokio::task::yield_now().await;
+    }
+    // The pause is more than half a second by now, and would be twice as long after the next failure.
+    assert_eq!((run.flush(Duration::from_secs(1)).await, run.booked()), (0, vec![1]));
 }
 
 #[actix::test]
