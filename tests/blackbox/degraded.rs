@@ -158,6 +158,20 @@ async fn a_crash_on_a_full_disk_damages_nothing_that_was_settled() {
     exact(&gateway, BEFORE + 1).await;
 }
 
+#[tokio::test]
+async fn a_start_on_a_full_disk_is_one_clear_line() {
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::write(folder.path().join("gateway.yaml"), "").unwrap();
+    let arguments = ["serve", "--config", "gateway.yaml"];
+    let mut process = Process::start_after("trap '' XFSZ; ulimit -f 0", &arguments, folder.path(), &[]);
+    assert_eq!(process.ended().await.code(), Some(1));
+    let line = eventually("an error", || async {
+        process.log().lines().find(|line| line.starts_with("error")).map(str::to_owned)
+    })
+    .await;
+    assert!(line.contains("cannot use the store ") && line.contains("disk is full"), "{line}");
+}
+
 #[test]
 fn a_data_folder_in_which_nothing_can_be_made_is_one_clear_line() {
     let folder = tempfile::TempDir::new().unwrap();

@@ -19,6 +19,8 @@ const MIGRATIONS: [&str; 2] =
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The primary code of SQLite's I/O errors; the bytes above it say which.
+const IO_ERROR: u32 = 10;
 /// Connections for reading: the admin page and the poll of keys, never the hot path.
 const READERS: u32 = 2;
 
@@ -109,6 +111,11 @@ fn describe(file: &Path, error: sqlx::Error) -> StoreError {
         Some("8" | "1032" | "14") => {
             "it cannot be written. Check the rights of the file and its folder.".to_owned()
         }
+        Some("13") => "the disk is full. Make room and start again.".to_owned(),
+        Some(code) if code.parse().is_ok_and(|code: u32| code & 0xff == IO_ERROR) => format!(
+            "{}. See whether the disk is full or failing.",
+            error.as_database_error().map_or("disk I/O error", |database| database.message())
+        ),
         _ => error.to_string().replace(['\n', '\r'], " "),
     };
     unusable(file, &text)
