@@ -1,12 +1,12 @@
 //! Degraded mode: a store that cannot be written costs no client anything, and the ledger is exact once it can be again.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use crate::support::{Client, Gateway, Process, Script, Setup, Upstream, completion, eventually, whole};
+use crate::support::{
+    Client, Gateway, Process, Script, Setup, Signal, Upstream, completion, eventually, whole,
+};
 
 /// Calls before the trouble, during it, and after the gateway has said so.
 const BEFORE: usize = 3;
@@ -120,8 +120,11 @@ fn bound_files(gateway: &Gateway, bytes: &str) {
     assert!(status.success());
 }
 
-fn length(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |file| file.len())
+/// Leaves the store room for a page and a half: a transaction is cut off in its middle.
+fn fill(gateway: &Gateway) {
+    let written =
+        std::fs::metadata(gateway.folder().join("data/gateway.db-wal")).map_or(0, |file| file.len());
+    bound_files(gateway, &(written + 6_000).to_string());
 }
 
 #[tokio::test]
@@ -132,9 +135,7 @@ async fn on_a_full_disk_calls_go_on_and_are_settled_once_there_is_room() {
     let client = gateway.client().await;
     ask(&client, BEFORE).await;
     gateway.ledger(BEFORE).await;
-    let log = gateway.folder().join("data/gateway.db-wal");
-    // Room for a page and a half: a transaction is cut off in its middle.
-    bound_files(&gateway, &(length(&log) + 6_000).to_string());
+    fill(&gateway);
     fails(&gateway, &client, "disk").await;
     bound_files(&gateway, "unlimited");
     recovers(&gateway, &client).await;
@@ -148,7 +149,7 @@ async fn a_crash_on_a_full_disk_damages_nothing_that_was_settled() {
     let client = gateway.client().await;
     ask(&client, BEFORE).await;
     gateway.ledger(BEFORE).await;
-    bound_files(&gateway, &(length(&gateway.folder().join("data/gateway.db-wal")) + 6_000).to_string());
+    fill(&gateway);
     ask(&client, DURING).await;
     store_is(&gateway, "degraded").await;
     let gateway = gateway.crash_and_restart().await;
@@ -156,6 +157,35 @@ async fn a_crash_on_a_full_disk_damages_nothing_that_was_settled() {
     let client = Client::new(&gateway.url, &client.key);
     ask(&client, 1).await;
     exact(&gateway, BEFORE + 1).await;
+}
+
+#[tokio::test]
+async fn what_waits_at_the_end_is_settled_if_there_is_room_in_time_and_else_told_as_lost() {
+    for in_time in [true, false] {
+        let upstream = upstream().await;
+        let gateway = Setup::with_upstream(&upstream).shell("trap '' XFSZ").start().await;
+        let client = gateway.client().await;
+        ask(&client, BEFORE).await;
+        gateway.ledger(BEFORE).await;
+        fill(&gateway);
+        ask(&client, DURING).await;
+        store_is(&gateway, "degraded").await;
+        gateway.process.signal(Signal::Terminate);
+        let mut gateway = gateway;
+        if in_time {
+            said(&gateway, "stopping: ").await;
+            bound_files(&gateway, "unlimited");
+        }
+        let code = gateway.process.ended().await.code();
+        let log = gateway.process.log();
+        assert_eq!(code, Some(i32::from(!in_time)), "{log}");
+        let lost = gateway.process.events().into_iter().find(|event| {
+            event["unsettled"] == DURING && event["message"] == "receipts could not be settled"
+        });
+        assert_eq!(lost.is_some(), !in_time, "{log}");
+        let gateway = gateway.restart().await;
+        exact(&gateway, if in_time { BEFORE + DURING } else { BEFORE }).await;
+    }
 }
 
 #[tokio::test]
