@@ -10,7 +10,7 @@ const ROOMY: AdmissionRule = AdmissionRule {
     ceiling: 4_096,
     adaptive: true,
     floor: 4,
-    queue: 1_024,
+    queue: 256,
     queue_timeout: Duration::from_secs(5),
 };
 
