@@ -65,7 +65,7 @@ impl Queue {
     pub fn again(&mut self, assignee: Assignee, error: &Error) {
         let credential = matches!(error, Error::UpstreamRateLimited { .. } | Error::UpstreamAuth(_));
         let now = std::time::Instant::now();
-        let (_, credentials) = assignee.account.pool().usable(&assignee.target.upstream, now);
+        let (_, credentials) = assignee.account.usable(&assignee.target.upstream, now);
         if credential && self.again + 1 < credentials {
             self.again += 1;
             self.targets.push_front(assignee);

@@ -55,6 +55,11 @@ impl Account {
         self.pool.load_full()
     }
 
+    /// Credentials that can be had now, of how many.
+    pub fn usable(&self, upstream: &str, now: Instant) -> (usize, usize) {
+        self.pool.load().usable(upstream, now)
+    }
+
     /// The health of a model that the catalogue knows, by its name upstream.
     pub fn target(&self, upstream: &Arc<str>) -> Arc<TargetHealth> {
         self.health(&self.targets, upstream, TARGETS_MAX)

@@ -101,8 +101,7 @@ impl Router {
             refusals.retired = true;
             return;
         }
-        let configured: Vec<&Upstream> =
-            self.upstreams.iter().filter(|upstream| upstream.catalog == offer.provider).collect();
+        let configured = self.by_catalog.get(&offer.provider).map_or(&[][..], Vec::as_slice);
         if configured.is_empty() {
             if (now.allowed)(&offer.model, &offer.provider) {
                 let env = self.hints.get(&*offer.provider).map_or(&[][..], Vec::as_slice);
@@ -111,7 +110,7 @@ impl Router {
                 refusals.forbidden = true;
             }
         }
-        for upstream in configured {
+        for upstream in configured.iter().filter_map(|at| self.upstreams.get(*at)) {
             if !(now.allowed)(&offer.model, &upstream.id) {
                 refusals.forbidden = true;
             } else if !upstream.credentialed {
@@ -138,7 +137,7 @@ fn candidate(upstream: &Upstream, offer: &Arc<Offer>, ask: &Ask, now: &Now<'_>) 
         preference: ask.preference(&upstream.id),
         reading: health.reading(now.at),
         load: upstream.account.gate.load(&upstream.rule),
-        credentials: upstream.account.pool().usable(&offer.upstream, now.at),
+        credentials: upstream.account.usable(&offer.upstream, now.at),
         target: Target {
             provider: Arc::clone(&upstream.id),
             model: Arc::clone(&offer.model),

@@ -8,7 +8,7 @@ mod refusal;
 mod resolve;
 mod score;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub type Weighted = (String, u32);
 pub struct Router {
     catalog: Arc<Catalog>,
     upstreams: Vec<Upstream>,
+    /// Places among them by the provider whose offers they serve: every offer of every call looks there.
+    by_catalog: HashMap<Arc<str>, Vec<usize>>,
     aliases: BTreeMap<String, Vec<Weighted>>,
     /// Canonical names that replace the catalogue's auto pool.
     auto: Option<Vec<String>>,
@@ -209,7 +211,8 @@ impl Router {
         strict: bool,
     ) -> Self {
         let (tuning, alias_rules) = (Tuning::default(), BTreeMap::new());
-        Self { catalog, upstreams, aliases, auto, hints, strict, tuning, alias_rules }
+        let by_catalog = by_catalog(&upstreams);
+        Self { catalog, upstreams, by_catalog, aliases, auto, hints, strict, tuning, alias_rules }
     }
 
     /// With what the operator sets of routing, and of single aliases.
@@ -268,6 +271,14 @@ impl Router {
         let lists = std::iter::once(targets).chain(more).filter(|list| !list.is_empty()).collect();
         Ok(Plan { targets: merged(lists), requested_provider, hedge })
     }
+}
+
+fn by_catalog(upstreams: &[Upstream]) -> HashMap<Arc<str>, Vec<usize>> {
+    let mut places = HashMap::<_, Vec<usize>>::new();
+    for (at, upstream) in upstreams.iter().enumerate() {
+        places.entry(Arc::clone(&upstream.catalog)).or_default().push(at);
+    }
+    places
 }
 
 /// The provider that a model string names.

@@ -75,6 +75,11 @@ fn table(strict: bool, auto: Option<Vec<String>>) -> Router {
     )
 }
 
+/// The same table with other providers.
+fn serving(router: Router, upstreams: Vec<Upstream>) -> Router {
+    Router { by_catalog: by_catalog(&upstreams), upstreams, ..router }
+}
+
 fn ask(model: &str) -> Ask {
     Ask { model: model.to_owned(), ..Ask::default() }
 }

@@ -153,9 +153,10 @@ fn a_weight_of_zero_is_never_first_while_another_is_there() {
 
 #[test]
 fn an_account_of_its_own_name_serves_the_offers_of_its_vendor() {
-    let mut router = router();
-    let second = Upstream { id: Arc::from("alpha-eu"), ..router.upstreams[0].clone() };
-    router.upstreams.push(second);
+    let router = router();
+    let mut upstreams = router.upstreams.clone();
+    upstreams.push(Upstream { id: Arc::from("alpha-eu"), ..upstreams[0].clone() });
+    let router = serving(router, upstreams);
     let told = |ask: &Ask| outcome(&plan_without(&router, ask, 0, &[]));
     assert_eq!(told(&needing("big", &[Capability::Vision])), "alpha/big alpha-eu/big");
     assert_eq!(told(&ask("alpha-eu/big")), "alpha-eu/big");

@@ -112,7 +112,7 @@ fn what_a_key_may_not_use_is_never_a_target() {
 
 #[test]
 fn without_any_provider_auto_names_the_variables() {
-    let router = Router { upstreams: Vec::new(), ..table(false, Some(vec!["afar".to_owned()])) };
+    let router = serving(table(false, Some(vec!["afar".to_owned()])), Vec::new());
     let told = outcome(&plan_without(&router, &ask("auto"), 0, &[]));
     assert!(told.contains("503 no_credentials") && told.contains("HINTED_KEY"), "{told}");
 }
