@@ -22,6 +22,7 @@ mod documents;
 mod drain;
 mod errors;
 mod failover;
+mod faults;
 mod fetching;
 mod framing;
 mod handling;

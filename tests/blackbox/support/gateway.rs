@@ -190,6 +190,36 @@ impl Gateway {
         .await
     }
 
+    /// All rows of the ledger, once there are at least `count` of them.
+    pub async fn whole_ledger(&self, count: usize) -> Vec<Value> {
+        super::eventually("the ledger has its rows", || async {
+            let (mut rows, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let (_, page) = self.admin("GET", &format!("/requests?limit=1000{cursor}"), None).await;
+                rows.extend(page.get("data")?.as_array()?.iter().cloned());
+                match page.get("next_cursor").and_then(Value::as_str) {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => return (rows.len() >= count).then_some(rows),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Checks what must hold after anything: it lives, no call is in flight, nothing panicked, and so many attempts
+    /// are booked, each once. Gives their rows.
+    pub async fn sound(&self, attempts: usize) -> Vec<Value> {
+        self.idle().await;
+        let rows = self.whole_ledger(attempts).await;
+        let of = |row: &Value| format!("{} {}", row["request_id"], row["attempt"]);
+        let booked: std::collections::HashSet<String> = rows.iter().map(of).collect();
+        assert_eq!((rows.len(), booked.len()), (attempts, attempts), "rows, and attempts among them");
+        let live = reqwest::get(format!("{}/health/live", self.url)).await.expect("it lives");
+        assert_eq!(live.status(), 200);
+        assert!(!self.process.log().contains("panic"), "{}", self.process.log());
+        rows
+    }
+
     /// The text of /metrics.
     pub async fn metrics(&self) -> String {
         let response = reqwest::get(format!("{}/metrics", self.ops)).await.expect("metrics answer");

@@ -21,8 +21,8 @@ pub use process::{Output, Process, Signal};
 pub use raw::{RawAnswer, raw, try_raw};
 pub use stub::StrictUpstream;
 pub use upstream::{
-    Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head, streamed,
-    text_event, whole,
+    BlackHole, Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head,
+    streamed, text_event, whole,
 };
 
 /// How long a test waits for something that must happen.

@@ -195,6 +195,40 @@ impl Upstream {
     }
 }
 
+/// A port where connecting never comes to an end: its listener takes nobody and has no place left to wait in.
+pub struct BlackHole {
+    port: u16,
+    /// Keep it full.
+    _listener: socket2::Socket,
+    _waiting: Vec<socket2::Socket>,
+}
+
+impl BlackHole {
+    /// Opens and fills it.
+    pub fn open() -> Self {
+        use socket2::{Domain, Socket, Type};
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = socket();
+        listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+        listener.listen(0).expect("it can listen");
+        let address = listener.local_addr().expect("bound");
+        let port = address.as_socket().expect("an address").port();
+        let waiting = || {
+            let socket = socket();
+            socket.set_nonblocking(true).expect("a socket that does not block");
+            // In progress: the system answers as many as it has places for, and then no more.
+            let _ = socket.connect(&address);
+            socket
+        };
+        Self { port, _waiting: (0..8).map(|_| waiting()).collect(), _listener: listener }
+    }
+
+    /// `base_url` for a provider row.
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}/v1", self.port)
+    }
+}
+
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.task.abort();
