@@ -115,7 +115,7 @@ impl From<Error> for Stop {
 pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
     let total = Instant::now() + link.provider.timeouts.total;
     let mut proof = Proof::default();
-    let begun = Cell::new(false);
+    let (begun, reached) = (Cell::new(false), meter.reached());
     let stop = tokio::select! {
         biased;
         () = attempt.events.closed() => Err(Stop::Cancelled),
@@ -127,7 +127,8 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
             Err(Stop::Late(format!("{} did not finish in time.", link.provider.id)))
         }
         () = tokio::time::sleep_until(total) => {
-            Err(Error::Timeout(format!("{} did not finish in time.", link.provider.id)).into())
+            let error = Error::Timeout(format!("{} did not finish in time.", link.provider.id));
+            Err(Stop::Failed { error, reached: reached.get() })
         }
     };
     let (error, reached) = match stop {
@@ -143,7 +144,7 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
         Err(Stop::Late(message)) => {
             // A caller in a hurry must not bar the target for the others.
             meter.blames_nobody();
-            (Error::Timeout(message), true)
+            (Error::Timeout(message), reached.get())
         }
         Err(Stop::Failed { error, reached }) => (error, reached),
     };
@@ -172,7 +173,7 @@ async fn drive(
     begun: &Cell<bool>,
 ) -> Result<Option<ClientResponse>, Stop> {
     *proof = link.prove(&attempt.out).await.map_err(|error| Stop::Failed { error, reached: false })?;
-    let mut response = send(link, attempt, proof)
+    let mut response = send(link, attempt, proof, meter.reached())
         .await
         .map_err(|failure| Stop::Failed { error: failure.error, reached: failure.reached })?;
     let status = response.status().as_u16();
@@ -199,7 +200,12 @@ async fn drive(
 }
 
 /// Sends the request, once more on a fresh connection when a pooled one turned out to be closed.
-async fn send(link: &Link, attempt: &Attempt, proof: &Proof) -> Result<ClientResponse, SendFailure> {
+async fn send(
+    link: &Link,
+    attempt: &Attempt,
+    proof: &Proof,
+    reached: Rc<Cell<bool>>,
+) -> Result<ClientResponse, SendFailure> {
     let provider = &link.provider;
     let limit = provider.timeouts.connect + provider.timeouts.head;
     let late = |_| SendFailure {
@@ -212,7 +218,8 @@ async fn send(link: &Link, attempt: &Attempt, proof: &Proof) -> Result<ClientRes
         reached: false,
         maybe_stale: false,
     };
-    let first = timeout(limit, link.send(&attempt.out, proof)).await.map_err(late)?.map_err(unsendable)?;
+    let sending = link.send(&attempt.out, proof, reached);
+    let first = timeout(limit, sending).await.map_err(late)?.map_err(unsendable)?;
     let failed = match first.result {
         Ok(response) => return Ok(response),
         Err(error) => failure::of_send(&error, &provider.id),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_service::{Service, fn_service};
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection as TcpConnection, Connector as TcpConnector};
 use awc::error::SendRequestError;
 use awc::http::Uri;
 use awc::http::header::{
@@ -35,8 +35,17 @@ const POOL_LIFETIME: Duration = Duration::from_secs(600);
 const SECRET_LENGTH_MIN: usize = 8;
 
 tokio::task_local! {
-    /// Set once a connection was made for the request that is being sent.
-    static CONNECTED: Rc<Cell<bool>>;
+    /// What is known of the connection of the request that is being sent.
+    static CONNECTION: Connection;
+}
+
+/// The connection of one request.
+#[derive(Clone)]
+struct Connection {
+    /// It is a new one.
+    fresh: Rc<Cell<bool>>,
+    /// It is there: the request may have gone over it. Of a new one this is said before its TLS handshake.
+    made: Rc<Cell<bool>>,
 }
 
 /// How sending over the pool went.
@@ -158,17 +167,25 @@ impl Link {
         }
     }
 
-    /// Sends a body over a connection of the pool, or a new one when none is idle.
+    /// Sends a body over a connection of the pool, or a new one when none is idle. `reached` is true while there is a
+    /// connection.
     ///
     /// # Errors
     /// A path or header that HTTP cannot carry.
-    pub async fn send(&self, out: &Outgoing, proof: &Proof) -> Result<Sent, LinkError> {
-        let connected = Rc::new(Cell::new(false));
+    pub async fn send(
+        &self,
+        out: &Outgoing,
+        proof: &Proof,
+        reached: Rc<Cell<bool>>,
+    ) -> Result<Sent, LinkError> {
         let request = self.head(out)?;
         let sending = with_headers(&request, out, proof)?;
+        // Unless the pool has to connect, it has one.
+        reached.set(true);
+        let connection = Connection { fresh: Rc::default(), made: reached };
         // The pool connects within the request that asks for it: what this scope sees is its own connection.
-        let result = CONNECTED.scope(Rc::clone(&connected), sending).await;
-        Ok(Sent { result, pooled: !connected.get() })
+        let result = CONNECTION.scope(connection.clone(), sending).await;
+        Ok(Sent { result, pooled: !connection.fresh.get() })
     }
 
     /// An error without this account's credentials: upstreams quote what they refuse.
@@ -192,10 +209,17 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) 
     let tcp = TcpConnector::default().service();
     let connect = fn_service(move |info: ConnectInfo<Uri>| {
         // Out of scope for a connection of its own, whose age nobody asks.
-        let _ = CONNECTED.try_with(|connected| connected.set(true));
+        let known = CONNECTION.try_with(Connection::clone).ok();
+        if let Some(known) = &known {
+            known.fresh.set(true);
+            known.made.set(false);
+        }
         let connecting = tcp.call(info);
         async move {
-            let connection: Connection<Uri, actix_rt::net::TcpStream> = connecting.await?;
+            let connection: TcpConnection<Uri, actix_rt::net::TcpStream> = connecting.await?;
+            if let Some(known) = known {
+                known.made.set(true);
+            }
             connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
             Ok::<_, ConnectError>(connection)
         }

@@ -3,6 +3,8 @@
 //! It owns the stream decoder, so that what was delivered is known on cancel and on panic, too. Its fields are
 //! private: an `async move` block that used one field would drop the guard early and bill nothing.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,9 +54,9 @@ pub struct Held {
 #[derive(Clone)]
 pub struct Sinks {
     /// Takes the receipt.
-    pub receipt: std::rc::Rc<dyn Fn(Receipt)>,
+    pub receipt: Rc<dyn Fn(Receipt)>,
     /// Tells the provider.
-    pub finished: std::rc::Rc<dyn Fn(Finished)>,
+    pub finished: Rc<dyn Fn(Finished)>,
     /// Milliseconds since the epoch.
     pub now_ms: fn() -> i64,
 }
@@ -69,7 +71,7 @@ pub struct Meter {
     request: Bytes,
     request_len: usize,
     status: u16,
-    reached: bool,
+    reached: Rc<Cell<bool>>,
     outcome: Outcome,
     error: Option<&'static str>,
     sign: Sign,
@@ -104,7 +106,7 @@ impl Meter {
             request: if keep { request.clone() } else { Bytes::new() },
             request_len: request.len(),
             status: 0,
-            reached: true,
+            reached: Rc::default(),
             // Until proven otherwise; a drop leaves it so.
             outcome: Outcome::Cancelled,
             error: Some("cancelled"),
@@ -134,6 +136,12 @@ impl Meter {
     /// The decoder, once there is one.
     pub fn decoder(&mut self) -> Option<&mut Decoder> {
         self.decoder.as_mut()
+    }
+
+    /// Whether there is a connection that the request may have gone over. Who sends says so at once: an attempt that is
+    /// cancelled while it connects has cost nothing, and is no row.
+    pub fn reached(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.reached)
     }
 
     /// The response head arrived.
@@ -223,7 +231,7 @@ impl Meter {
             (Sign::Overloaded(_), _) => Sign::Overloaded(self.told),
             (sign, _) => sign,
         };
-        self.reached = reached;
+        self.reached.set(reached);
     }
 
     /// Tokens for the caller's quota: a rough count where the real one is not known yet.
@@ -284,7 +292,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         if std::thread::panicking() && self.outcome == Outcome::Cancelled {
             // Nobody cancelled: the gateway itself failed.
-            self.failed(&Error::Internal, self.reached);
+            self.failed(&Error::Internal, self.reached.get());
         }
         let usage = self.settle_usage();
         let duration_ms = millis(self.started.elapsed());
@@ -310,7 +318,7 @@ impl Drop for Meter {
             known_model: self.target.offer.is_some(),
             upstream_model: Arc::clone(&self.target.upstream),
             status: self.status,
-            reached: self.reached,
+            reached: self.reached.get(),
             outcome: self.outcome,
             error: self.error,
             stream: self.call.stream,

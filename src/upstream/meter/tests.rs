@@ -59,6 +59,19 @@ fn a_panic_books_one_failed_receipt_and_frees_the_call() {
 }
 
 #[test]
+fn an_attempt_has_reached_nobody_until_there_is_a_connection() {
+    for connected in [false, true] {
+        let (meter, receipts, _quota) = metered();
+        meter.reached().set(connected);
+        drop(meter);
+        assert_eq!(receipts.borrow().iter().map(|receipt| receipt.reached).collect::<Vec<_>>(), [connected]);
+    }
+    let (meter, receipts, _quota) = metered();
+    drop(meter);
+    assert!(receipts.borrow().iter().all(|receipt| !receipt.reached));
+}
+
+#[test]
 fn a_meter_that_is_let_go_books_one_cancelled_receipt() {
     let (meter, receipts, quota) = metered();
     drop(meter);
