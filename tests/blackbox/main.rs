@@ -15,6 +15,7 @@ mod bodies;
 mod chat;
 mod config_files;
 mod credentials;
+mod crowds;
 mod degraded;
 mod demo;
 mod disconnect;
