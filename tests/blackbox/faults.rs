@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, BlackHole, Client, Event, Gateway, NO_BREAKER, Request, Script, Setup, Upstream, chunk,
+    Answer, BlackHole, Client, Event, Gateway, NO_BREAKER, PATIENCE, Request, Script, Setup, Upstream, chunk,
     completion, ending, event, stream_head, streamed, text_event, whole,
 };
 
@@ -260,13 +260,14 @@ async fn a_line_that_goes_dead_is_a_time_out_and_booked_with_what_was_delivered(
     let config = row("up", &up.base_url(), "timeouts: { idle: 300ms }");
     let setup = Setup::new(format!("providers:\n{config}"));
     let gateway = setup.variable("LLM_GATEWAY__SERVER__PING_INTERVAL", "50ms").start().await;
-    let client = gateway.client().await;
+    let (client, started) = (gateway.client().await, Instant::now());
     let answer = client.ask("up/m", json!({"stream": true})).await;
     assert_eq!((answer.status, answer.content().as_str()), (200, "one two three"));
     assert_eq!(answer.stream_error().unwrap()["code"], "timeout");
     assert!(answer.text().contains(": ping\n\n") && !answer.text().contains("[DONE]"), "{}", answer.text());
     let answer = client.ask("up/m", json!({})).await;
     assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"), "{}", answer.text());
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     up.all_closed().await;
     let rows = gateway.sound(2).await;
     let streamed = rows.iter().find(|row| row["stream"] == true).unwrap();
@@ -331,10 +332,10 @@ async fn a_connection_that_is_never_accepted_is_given_up_and_the_next_target_ask
 #[tokio::test]
 async fn connections_that_close_as_they_are_used_again_cost_no_call_and_no_second_charge() {
     const CALLS: usize = 300;
-    // It keeps connections alive by its word, and closes each behind the answer: often just as the next call takes it.
+    // It keeps connections alive by its word, and closes each just as the next call comes over it.
     let up = Upstream::start(|request: &Request| {
         let said = if request.json()["stream"] == true { streamed("hi") } else { answer("hi") };
-        if request.number.is_multiple_of(2) { said.close() } else { said.reset() }
+        said.close_at_reuse(request.number.is_multiple_of(2))
     })
     .await;
     let gateway = Gateway::before(&up).await;

@@ -48,6 +48,7 @@ enum Step {
     UntilClosed,
     Close,
     Reset,
+    AtReuse(bool),
 }
 
 /// What an upstream does with one request, in order. At its end the connection takes the next request.
@@ -102,6 +103,13 @@ impl Script {
     /// Resets the connection (RST).
     pub fn reset(mut self) -> Self {
         self.0.push(Step::Reset);
+        self
+    }
+
+    /// Waits for the next request over this connection and closes it without having read any of it: in an orderly way,
+    /// or by reset.
+    pub fn close_at_reuse(mut self, orderly: bool) -> Self {
+        self.0.push(Step::AtReuse(orderly));
         self
     }
 }
@@ -292,6 +300,15 @@ async fn play(stream: &mut TcpStream, script: Script) -> bool {
             }
             Step::Close => {
                 let _ = stream.shutdown().await;
+                return false;
+            }
+            Step::AtReuse(orderly) => {
+                let _ = stream.peek(&mut [0]).await;
+                if orderly {
+                    let _ = stream.shutdown().await;
+                    let _ = stream.read(&mut [0; 1024]).await;
+                }
+                // What was not read makes it a reset.
                 return false;
             }
             Step::Reset => {
