@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Answer, BlackHole, Client, Gateway, Live, NO_BREAKER, Request, Script, Setup, Upstream, chunk,
+    Answer, BlackHole, Client, Gateway, Live, NO_BREAKER, PATIENCE, Request, Script, Setup, Upstream, chunk,
     completion, ending, eventually, question, stream_head, text_event, whole,
 };
 
@@ -173,7 +173,7 @@ async fn idle(gateway: &Gateway, number: usize) -> TcpStream {
     if number.is_multiple_of(2) {
         stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         let mut said = [0; 15];
-        stream.read_exact(&mut said).await.unwrap();
+        tokio::time::timeout(PATIENCE, stream.read_exact(&mut said)).await.unwrap().unwrap();
         assert_eq!(&said, b"HTTP/1.1 200 OK");
     }
     stream
