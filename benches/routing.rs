@@ -126,7 +126,7 @@ fn decide(c: &mut Criterion) {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     // As the supervisor does, clock included.
                     let at = Instant::now();
-                    let now = Now { today: "2026-02-01", at, random, allowed: &|_, _| true };
+                    let now = Now { today: "2026-02-01", at, random, allowed: &|_, _| true, notes: None };
                     router.plan(black_box(&ask), &now).expect("a plan").targets.len()
                 });
             });

@@ -6,6 +6,7 @@
 
 mod asking;
 mod encoding;
+mod explain;
 mod images;
 mod queue;
 mod running;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::asking::{Asked, Waiting};
+pub use self::explain::{Explained, Question, Shown, explain};
 use self::images::Images;
 use self::queue::Queue;
 use self::running::Running;

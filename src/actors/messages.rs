@@ -9,9 +9,9 @@ use super::provider::Provider;
 use crate::error::Error;
 use crate::policy::account::{Account, Accounts};
 use crate::policy::admission::{Permit, Share, Ticket};
-use crate::policy::route::{Ask, Hedge, Target};
+use crate::policy::route::{Ask, Explanation, Hedge, Target};
 use crate::store::KeyEntry;
-use crate::upstream::{Attempt, Finished};
+use crate::upstream::{Attempt, Finished, Outgoing, Previewed};
 
 /// Dispatch -> Supervisor: who may answer this? A pure decision.
 #[derive(Debug, Message)]
@@ -58,6 +58,30 @@ pub struct Execute {
     /// A place that was waited for.
     pub permit: Option<Permit>,
 }
+
+/// Dispatch -> Supervisor: who would answer this, and why? A pure decision; nothing is asked of anybody.
+#[derive(Debug, Message)]
+#[rtype(result = "Explained")]
+pub struct Explain {
+    /// What routing needs to know.
+    pub ask: Ask,
+    /// The caller's key; `None`: one that may use everything.
+    pub key: Option<Arc<KeyEntry>>,
+}
+
+/// A decision and why.
+#[derive(Debug)]
+pub struct Explained {
+    /// The decision.
+    pub explanation: Explanation,
+    /// Whom the first attempt would go to.
+    pub first: Option<Assignee>,
+}
+
+/// Dispatch -> Provider: what would be sent? Nothing is.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Previewed, Error>")]
+pub struct Preview(pub Outgoing);
 
 /// What becomes of an attempt that is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use super::messages::{AttemptFinished, Cut, Enqueue, Execute, Verdict};
+use super::messages::{AttemptFinished, Cut, Enqueue, Execute, Preview, Verdict};
 use crate::error::Error;
 use crate::policy::account::Account;
 use crate::policy::admission::{Permit, Shed, Ticket};
 use crate::policy::pool::{News, Unavailable, Wanted};
 use crate::receipt::Receipt;
-use crate::upstream::{Attempt, Finished, Held, Link, Meter, Sinks, run};
+use crate::upstream::{Attempt, Finished, Held, Link, Meter, Previewed, Sinks, run};
 
 /// Messages that wait at most; a sender waits beyond it. One message is one attempt or the end of one.
 const MAILBOX: usize = 1024;
@@ -171,6 +171,15 @@ impl Handler<Enqueue> for Provider {
             let message = format!("{} has as many requests from here as it takes.", provider.id);
             Error::Overloaded { message, retry_after }
         })
+    }
+}
+
+impl Handler<Preview> for Provider {
+    type Result = Result<Previewed, Error>;
+
+    fn handle(&mut self, Preview(out): Preview, _: &mut Context<Self>) -> Result<Previewed, Error> {
+        let shown = self.factory.link.preview(&out);
+        shown.map_err(|error| Error::upstream(format!("{error}."), "upstream_unreachable"))
     }
 }
 

@@ -12,7 +12,7 @@ use actix::WeakAddr;
 use actix::prelude::*;
 
 use super::live::Current;
-use super::messages::{Assign, Assigned, Assignee, Cut, Drain, Reload};
+use super::messages::{Assign, Assigned, Assignee, Cut, Drain, Explain, Explained, Reload};
 use super::outbox::Outbox;
 use super::provider::{Factory, Provider};
 use crate::error::Error;
@@ -154,7 +154,7 @@ impl Handler<Assign> for Supervisor {
         self.refresh_today();
         let random = self.next_random();
         let allowed = |model: &str, provider: &str| key.may_use(model, provider);
-        let now = Now { today: &self.today.1, at: Instant::now(), random, allowed: &allowed };
+        let now = Now { today: &self.today.1, at: Instant::now(), random, allowed: &allowed, notes: None };
         let plan = self.router.plan(&ask, &now)?;
         let Plan { targets, requested_provider, hedge } = plan;
         let targets: Vec<_> = targets.into_iter().filter_map(|target| self.assignee(target)).collect();
@@ -163,6 +163,21 @@ impl Handler<Assign> for Supervisor {
         }
         self.accounts.budget.earn();
         Ok(Assigned { targets, requested_provider, hedge, accounts: Arc::clone(&self.accounts) })
+    }
+}
+
+impl Handler<Explain> for Supervisor {
+    type Result = MessageResult<Explain>;
+
+    fn handle(&mut self, Explain { ask, key }: Explain, _: &mut Context<Self>) -> Self::Result {
+        self.refresh_today();
+        let random = self.next_random();
+        let allowed =
+            |model: &str, provider: &str| key.as_ref().is_none_or(|key| key.may_use(model, provider));
+        let now = Now { today: &self.today.1, at: Instant::now(), random, allowed: &allowed, notes: None };
+        let explanation = self.router.explain(&ask, &now);
+        let first = explanation.plan.as_ref().ok().and_then(|plan| plan.targets.first().cloned());
+        MessageResult(Explained { explanation, first: first.and_then(|target| self.assignee(target)) })
     }
 }
 

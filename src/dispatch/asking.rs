@@ -157,7 +157,7 @@ impl Dispatch {
         {
             return Err(error);
         }
-        let encoding = encode(&self.order, route.wire, target, provider, self.images.media());
+        let encoding = encode(self.order.source(), route.wire, target, provider, self.images.media());
         // A large body waits for a thread that may block.
         let Ok(encoded) = timeout_at(self.order.deadline, encoding).await else {
             return Err(Error::Timeout("The request could not be translated in time; try again.".to_owned()));

@@ -31,12 +31,31 @@ struct Work {
     media: Arc<Media>,
 }
 
+/// What is encoded.
+pub struct Source<'a> {
+    /// The client's bytes.
+    pub body: &'a Bytes,
+    /// What was read from them.
+    pub request: &'a Arc<ChatRequest>,
+    /// Facts of the call.
+    pub call: &'a Arc<Call>,
+    /// Refuse instead of dropping parameters.
+    pub strict: bool,
+}
+
+impl Order {
+    /// What is encoded of it.
+    pub fn source(&self) -> Source<'_> {
+        Source { body: &self.body, request: &self.request, call: &self.call, strict: self.strict }
+    }
+}
+
 /// Encodes a call in a target's format.
 ///
 /// # Errors
 /// What the format refuses.
 pub async fn encode(
-    order: &Order,
+    source: Source<'_>,
     wire: WireFormat,
     target: &Target,
     provider: &Arc<Provider>,
@@ -44,13 +63,13 @@ pub async fn encode(
 ) -> Result<Encoded, Error> {
     let work = Work {
         wire,
-        body: order.body.clone(),
-        request: Arc::clone(&order.request),
-        call: Arc::clone(&order.call),
+        body: source.body.clone(),
+        request: Arc::clone(source.request),
+        call: Arc::clone(source.call),
         target: target.clone(),
         provider: Arc::clone(provider),
         facts: target.facts(),
-        strict: order.strict,
+        strict: source.strict,
         media,
     };
     // OpenAI's own words are spliced, which is as quick as copying.

@@ -42,6 +42,8 @@ pub use reload::{Source, Sources};
 
 /// How long Billing gets to settle at the end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long workers may take to start.
+const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long cut streams get to send their last event.
 const LAST_EVENT: Duration = Duration::from_millis(500);
 
@@ -118,20 +120,20 @@ impl Gateway {
         };
         let supervisors = Arc::clone(&shared.supervisors);
         let (reloads, asked) = Reloads::channel();
-        let shown = Shown::new(Arc::clone(&live), standings, reloads.clone());
+        let shown = Shown {
+            live: Arc::clone(&live),
+            standings,
+            reloads: reloads.clone(),
+            cells: Arc::clone(&supervisors),
+            vault: Arc::clone(&shared.vault),
+        };
         let admin =
             Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
-        let polled = store.clone();
-        let polling =
-            tokio::task::spawn_local(async move { keys.poll(&polled as &dyn Store, POLL_INTERVAL).await });
-        let reloading = tokio::task::spawn_local(async move {
-            if let Some(reloading) = reloading {
-                reloading.run(asked).await;
-            }
-        });
+        let polling = [poll(keys, store.clone()), reload::start(reloading, asked)];
+        cells_started(&supervisors).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
             public: public.address,
@@ -147,7 +149,7 @@ impl Gateway {
             admin_key_file,
             live,
             reloads,
-            polling: [polling, reloading],
+            polling,
         })
     }
 
@@ -238,6 +240,23 @@ impl Gateway {
             sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Follows changes of keys made elsewhere.
+fn poll(keys: Arc<KeyTable>, store: SqliteStore) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(async move { keys.poll(&store as &dyn Store, POLL_INTERVAL).await })
+}
+
+/// Waits until there is a cell: workers start on their own threads, after their listener is there.
+async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(), StartError> {
+    let deadline = Instant::now() + START_DEADLINE;
+    while supervisors.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        if Instant::now() > deadline {
+            return Err(StartError("no worker started in time".to_owned()));
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
 }
 
 /// Opens the store and reads the keys.

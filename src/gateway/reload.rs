@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::current::current;
@@ -45,6 +46,18 @@ pub struct Reloading {
     accounts: Arc<Accounts>,
     supervisors: Arc<Mutex<Vec<Addr<Supervisor>>>>,
     gauges: Gauges,
+}
+
+/// Serves those who ask, as a task of this thread; without sources whoever asks is told that there are none.
+pub fn start(
+    reloading: Option<Reloading>,
+    asked: mpsc::Receiver<oneshot::Sender<Outcome>>,
+) -> JoinHandle<()> {
+    tokio::task::spawn_local(async move {
+        if let Some(reloading) = reloading {
+            reloading.run(asked).await;
+        }
+    })
 }
 
 impl Reloading {

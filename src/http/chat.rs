@@ -7,15 +7,17 @@ use actix_web::http::header::HeaderMap;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::call_meter::CallMeter;
+use super::explain::render;
 use super::front::{Front, Limits};
 use super::reply::{Builder, error_body, error_with_metadata};
 use super::unread::holding;
 use super::{door, stream};
-use crate::chat::request;
-use crate::dispatch::{Dispatch, Order, Step};
+use crate::chat::{ChatRequest, Routing, request};
+use crate::dispatch::{Dispatch, Order, Question, Step, explain};
 use crate::error::Error;
 use crate::policy::admission::Share;
 use crate::policy::quota::Gauge;
@@ -47,9 +49,14 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
     };
     let request_id = Arc::clone(&context.request_id);
     let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE, request_id);
-    let dispatched = dispatch(&request, &mut payload, &front, &mut context, &mut meter).await;
-    let mut response = match dispatched {
-        Ok(dispatch) => answer(dispatch, meter, context, &front).await,
+    let entered = enter(&request, &mut payload, &front, &mut context, &mut meter).await;
+    let mut response = match entered {
+        Ok(Entered::Dispatched(dispatch)) => answer(*dispatch, meter, context, &front).await,
+        Ok(Entered::Explained(explanation)) => {
+            meter.completed();
+            let builder = Builder::new(StatusCode::OK).header("x-request-id", &context.request_id);
+            builder.finish_with(explanation.to_string())
+        }
         Err(error) => {
             meter.failed(&error);
             holding(refuse(&error, &context), payload)
@@ -62,14 +69,22 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
     response
 }
 
+/// What became of a request at the door.
+enum Entered {
+    /// It is under way.
+    Dispatched(Box<Dispatch>),
+    /// It asked how it would be.
+    Explained(Value),
+}
+
 /// Key, body, shape, readiness, quota, targets.
-async fn dispatch(
+async fn enter(
     request: &HttpRequest,
     payload: &mut Payload,
     front: &Front,
     context: &mut Context,
     meter: &mut CallMeter,
-) -> Result<Dispatch, Error> {
+) -> Result<Entered, Error> {
     let headers = request.headers();
     let key = door::authenticate(headers, &front.keys, door::now_ms())?;
     meter.caller(&key.caller.key_id);
@@ -78,10 +93,7 @@ async fn dispatch(
     let body = door::read_body(payload, limits.body, limits.body_timeout, &front.body_room).await?;
     let parsed = request::parse(&body)?;
     meter.streams(parsed.stream);
-    if !front.readiness.takes_calls() || front.outbox.is_full() {
-        let message = "The gateway takes no new requests just now; try again shortly.".to_owned();
-        return Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) });
-    }
+    takes_calls(front)?;
     let tags = door::tags(headers, &key.tags)?;
     let deadline = door::deadline(headers, limits.request_timeout)?;
     let share = Share {
@@ -89,30 +101,34 @@ async fn dispatch(
         weight: key.handling.share,
         priority: door::priority(headers, key.handling.max_priority)?,
     };
-    let ask = ask_of(&parsed, headers, &key)?;
+    let ask = ask_of(&parsed, headers, &key.caller.key_id, key.handling.routing)?;
     let strict = door::flag(headers, "x-gateway-strict")? || limits.strict;
+    let facts = CallFacts {
+        request_id: Arc::clone(&context.request_id),
+        caller: key.caller.clone(),
+        tags,
+        requested_model: Arc::from(parsed.model.as_str()),
+        stream: parsed.stream,
+        include_usage: parsed.include_usage,
+        n: parsed.n,
+        vault: Arc::clone(&front.vault),
+    };
+    if wants_explanation(headers, &key)? {
+        let (call, request) = (Call::unmade(facts), Arc::new(parsed));
+        let question = Question { key: Some(key), ask, call, body, request, strict, deadline };
+        let explained = explain(&front.supervisor, &question).await?;
+        return Ok(Entered::Explained(render(&question.request.model, &explained)));
+    }
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let permit = key.quota.admit(estimate, std::time::Instant::now());
     context.quota = quota_headers(&key);
     let permit = permit?;
-    let call = Call::new(
-        CallFacts {
-            request_id: Arc::clone(&context.request_id),
-            caller: key.caller.clone(),
-            tags,
-            requested_model: Arc::from(parsed.model.as_str()),
-            stream: parsed.stream,
-            include_usage: parsed.include_usage,
-            n: parsed.n,
-            vault: Arc::clone(&front.vault),
-        },
-        permit,
-    );
+    let call = Call::new(facts, permit);
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
     let fetcher = front.fetcher.clone();
     let session = ask.session;
-    Dispatch::assign(&front.supervisor, key, ask, deadline, move || {
+    let dispatch = Dispatch::assign(&front.supervisor, key, ask, deadline, move || {
         let request = Arc::new(parsed);
         Ok(Order {
             call,
@@ -127,12 +143,36 @@ async fn dispatch(
             created_s,
             fetcher,
         })
-    })
-    .await
+    });
+    dispatch.await.map(Box::new).map(Entered::Dispatched)
 }
 
-/// What routing is asked, headers included.
-fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap, key: &KeyEntry) -> Result<Ask, Error> {
+/// True when it is asked how the request would be routed, by a key that may.
+fn wants_explanation(headers: &HeaderMap, key: &KeyEntry) -> Result<bool, Error> {
+    let wanted = door::flag(headers, "x-gateway-explain")?;
+    if wanted && !key.handling.explain {
+        let message = "Your API key may not ask for explanations. Ask your operator to set `explain` for it.";
+        return Err(Error::Forbidden(message.to_owned()));
+    }
+    Ok(wanted)
+}
+
+/// Refuses while the process ends, or while receipts find no room.
+fn takes_calls(front: &Front) -> Result<(), Error> {
+    if front.readiness.takes_calls() && !front.outbox.is_full() {
+        return Ok(());
+    }
+    let message = "The gateway takes no new requests just now; try again shortly.".to_owned();
+    Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) })
+}
+
+/// What routing is asked, headers included; `routing` is what the key says.
+pub fn ask_of(
+    parsed: &ChatRequest,
+    headers: &HeaderMap,
+    key_id: &str,
+    routing: Option<Routing>,
+) -> Result<Ask, Error> {
     let asked = Ask::of(parsed);
     let session = door::ours(headers, "x-session-id")?;
     let session = session.or(door::ours(headers, "x-session-affinity")?).or(parsed.affinity.as_deref());
@@ -146,8 +186,8 @@ fn ask_of(parsed: &crate::chat::ChatRequest, headers: &HeaderMap, key: &KeyEntry
             .collect(),
         no_fallback: door::flag(headers, "x-gateway-no-fallback")?,
         // The body has the first word; the header is for clients that cannot add a field.
-        routing: asked.routing.or(door::routing(headers)?).or(key.handling.routing),
-        session: session.map(|name| session_hash(&key.caller.key_id, name)),
+        routing: asked.routing.or(door::routing(headers)?).or(routing),
+        session: session.map(|name| session_hash(key_id, name)),
         ..asked
     })
 }

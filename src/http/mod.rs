@@ -5,6 +5,7 @@ pub mod body_room;
 mod call_meter;
 mod chat;
 pub mod door;
+mod explain;
 pub mod front;
 pub mod models;
 pub mod ops;

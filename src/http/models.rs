@@ -104,7 +104,13 @@ impl Seen<'_> {
         self.router
             .plan(
                 &ask,
-                &Now { today: self.today, at: std::time::Instant::now(), random: 0, allowed: &allowed },
+                &Now {
+                    today: self.today,
+                    at: std::time::Instant::now(),
+                    random: 0,
+                    allowed: &allowed,
+                    notes: None,
+                },
             )
             .is_ok()
     }

@@ -60,6 +60,15 @@ pub struct CallFacts {
 impl Call {
     /// A call that was admitted under `quota`.
     pub fn new(facts: CallFacts, quota: QuotaPermit) -> Arc<Self> {
+        Self::with(facts, Some(quota))
+    }
+
+    /// One that will not be made, and uses up nothing.
+    pub fn unmade(facts: CallFacts) -> Arc<Self> {
+        Self::with(facts, None)
+    }
+
+    fn with(facts: CallFacts, quota: Option<QuotaPermit>) -> Arc<Self> {
         let CallFacts { request_id, caller, tags, requested_model, stream, include_usage, n, vault } = facts;
         Arc::new(Self {
             call_id: ulid::Ulid::generate(),
@@ -72,7 +81,7 @@ impl Call {
             n,
             vault,
             used: AtomicU64::new(0),
-            quota: Some(quota),
+            quota,
         })
     }
 

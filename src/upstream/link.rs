@@ -92,6 +92,15 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
+/// A request that is shown and not sent.
+#[derive(Clone, Debug)]
+pub struct Previewed {
+    /// Where it would go.
+    pub url: String,
+    /// Its headers, credentials masked.
+    pub headers: Vec<(String, String)>,
+}
+
 /// The row cannot be turned into requests; said at start.
 #[derive(Debug)]
 pub struct LinkError(pub String);
@@ -186,6 +195,28 @@ impl Link {
         // The pool connects within the request that asks for it: what this scope sees is its own connection.
         let result = CONNECTION.scope(connection.clone(), sending).await;
         Ok(Sent { result, pooled: !connection.fresh.get() })
+    }
+
+    /// What would be sent, with everything masked that may be a credential.
+    ///
+    /// # Errors
+    /// A path or header that HTTP cannot carry.
+    pub fn preview(&self, out: &Outgoing) -> Result<Previewed, LinkError> {
+        let head = self.head(out)?;
+        let own = |name: &str| self.provider.headers.keys().any(|own| own.eq_ignore_ascii_case(name));
+        let shown = |(name, value): (&HeaderName, &HeaderValue)| {
+            let masked = value.is_sensitive() || own(name.as_str());
+            let value = if masked { "***" } else { value.to_str().unwrap_or("***") };
+            (name.as_str().to_owned(), value.to_owned())
+        };
+        let mut headers: Vec<(String, String)> = head.headers().iter().map(shown).collect();
+        headers.extend(out.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        if self.credential.is_some() {
+            // A signature or a token, made for each request.
+            headers.push((AUTHORIZATION.as_str().to_owned(), "***".to_owned()));
+        }
+        headers.sort();
+        Ok(Previewed { url: head.get_uri().to_string(), headers })
     }
 
     /// An error without this account's credentials: upstreams quote what they refuse.

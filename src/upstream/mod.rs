@@ -14,6 +14,6 @@ pub use auth::Keyring;
 pub use call::{Call, CallFacts};
 pub use exchange::{Attempt, Failure, ReplyEvent, run};
 pub use fetch::{Fetched, Fetcher, Fetching, Wanted};
-pub use link::{Link, LinkError, Outgoing};
+pub use link::{Link, LinkError, Outgoing, Previewed};
 pub use meter::{Finished, Held, Meter, Sinks};
 pub use tls::tls_config;

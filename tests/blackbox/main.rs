@@ -22,6 +22,7 @@ mod disconnect;
 mod documents;
 mod drain;
 mod errors;
+mod explain;
 mod failover;
 mod faults;
 mod fetching;

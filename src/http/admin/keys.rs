@@ -38,7 +38,7 @@ pub(super) async fn create(
     store: web::Data<dyn Store>,
     table: web::Data<KeyTable>,
 ) -> Reply {
-    let body = read_json(&request, body).await?;
+    let body = read_json(&request, body, BODY_MAX).await?;
     let by = by(&request);
     let spec = key_body::read_spec(&body, by.now_ms)?;
     let (record, key) = store.create_key(spec, by).await.map_err(store_fault)?;
@@ -53,7 +53,7 @@ pub(super) async fn update(
     store: web::Data<dyn Store>,
     table: web::Data<KeyTable>,
 ) -> Reply {
-    let body = read_json(&request, body).await?;
+    let body = read_json(&request, body, BODY_MAX).await?;
     let patch = key_body::read_patch(&body)?;
     let record = store.update_key(&id, patch, by(&request)).await.map_err(store_fault)?;
     put_in_force(&table, &**store).await;
@@ -95,8 +95,12 @@ fn by(request: &HttpRequest) -> By {
     By { actor, now_ms: now_ms() }
 }
 
-/// Reads a JSON body up to its bound.
-async fn read_json(request: &HttpRequest, body: web::Payload) -> Result<web::Bytes, Error> {
+/// Reads a JSON body up to `limit` bytes.
+pub(super) async fn read_json(
+    request: &HttpRequest,
+    body: web::Payload,
+    limit: usize,
+) -> Result<web::Bytes, Error> {
     let content_type =
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = content_type.split(';').next().unwrap_or("").trim();
@@ -104,7 +108,7 @@ async fn read_json(request: &HttpRequest, body: web::Payload) -> Result<web::Byt
         let text = "Send the body as JSON, with the header `Content-Type: application/json`.";
         return Err(Error::UnsupportedMediaType(text.to_owned()));
     }
-    let read = timeout(BODY_TIMEOUT, body.to_bytes_limited(BODY_MAX)).await;
-    let read = read.map_err(|_| Error::RequestTimeout)?.map_err(|_| Error::BodyTooLarge(BODY_MAX as u64))?;
+    let read = timeout(BODY_TIMEOUT, body.to_bytes_limited(limit)).await;
+    let read = read.map_err(|_| Error::RequestTimeout)?.map_err(|_| Error::BodyTooLarge(limit as u64))?;
     read.map_err(|_| Error::invalid_code("The body broke off. Send it again.", None, "invalid_body"))
 }

@@ -3,6 +3,7 @@
 //! Invariant: nothing under `/admin` answers without the admin key, not even that a path does not exist.
 
 mod auth;
+mod explain;
 mod fields;
 mod key_body;
 mod keys;
@@ -78,6 +79,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
         .service(at("/v1/config", "GET").route(get().to(shown::config)))
         .service(at("/v1/models", "GET").route(get().to(shown::models)))
         .service(at("/v1/openapi.json", "GET").route(get().to(openapi::document)))
+        .service(at("/v1/explain", "POST").route(post().to(explain::question)))
         .service(at("/v1/config/reload", "POST").route(post().to(shown::reload)))
         .service(web::resource(["/v1/projects", "/v1/projects/{tail:.*}"]).default_service(web::to(later::projects)))
         .default_service(web::to(unknown_path));

@@ -37,6 +37,7 @@ pub(super) const ROUTES: &[Row] = &[
     ("get", "/audit", "Changes by operators, newest first", PAGE, false, "200"),
     ("get", "/providers", "Configured providers", &[], false, "200"),
     ("get", "/config", "The effective configuration, secrets masked", &[], false, "200"),
+    ("post", "/explain", "How a chat request would be routed and what would go upstream; nothing is sent", &["key"], false, "200"),
     ("post", "/config/reload", "Read the configuration again; with anything wrong the old one stays", &[], false, "200"),
     ("get", "/models", "The catalogue: offers, prices in USD per token and where they came from", PAGE, false, "200"),
     ("get", "/openapi.json", "This document", &[], false, "200"),

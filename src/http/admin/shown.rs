@@ -1,8 +1,9 @@
 //! Handlers of what the process runs by: configuration, providers, catalogue.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use actix::Addr;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
@@ -11,24 +12,26 @@ use super::query::Params;
 use super::standings;
 use crate::actors::live::{Current, Live, Reloaded, Reloads};
 use crate::actors::standing::Standings;
+use crate::actors::supervisor::Supervisor;
 use crate::catalog::{Capability, Model, Offer};
 use crate::config::Problem;
 use crate::error::Error;
+use crate::policy::vault::Vault;
 
 type Reply = Result<HttpResponse, Fault>;
 
 /// What the process runs by, and how it is asked to read that again.
 pub struct Shown {
-    live: Live,
-    standings: Standings,
-    reloads: Reloads,
-}
-
-impl Shown {
-    /// Puts them together.
-    pub fn new(live: Live, standings: Standings, reloads: Reloads) -> Self {
-        Self { live, standings, reloads }
-    }
+    /// What is in force.
+    pub live: Live,
+    /// How providers do.
+    pub standings: Standings,
+    /// Asks for a reload.
+    pub reloads: Reloads,
+    /// The cells, any of which can decide as all do.
+    pub cells: Arc<Mutex<Vec<Addr<Supervisor>>>>,
+    /// Reasoning of earlier answers.
+    pub vault: Arc<Vault>,
 }
 
 /// Reads the configuration again.

@@ -18,13 +18,14 @@ async fn admin() -> (TempFolder, SqliteStore, Admin) {
     let (folder, store) = store().await;
     let table = Arc::new(KeyTable::new());
     let live = Arc::new(ArcSwap::from_pointee(crate::actors::testing::current()));
-    let admin = Admin::new(
-        Arc::new(store.clone()),
-        table,
-        &Secret::new(ADMIN_KEY),
-        Shown::new(live, crate::actors::testing::standings(), Reloads::channel().0),
-    )
-    .unwrap();
+    let shown = Shown {
+        live,
+        standings: crate::actors::testing::standings(),
+        reloads: Reloads::channel().0,
+        cells: Arc::default(),
+        vault: Arc::new(crate::policy::vault::Vault::new(0, std::time::Duration::ZERO)),
+    };
+    let admin = Admin::new(Arc::new(store.clone()), table, &Secret::new(ADMIN_KEY), shown).unwrap();
     (folder, store, admin)
 }
 

@@ -77,10 +77,16 @@ impl Router {
             None => self.catalog.auto_pool().for_each(&mut consider),
         }
         let free = |one: &Candidate| one.target.offer.as_ref().is_some_and(|offer| is_free(offer));
-        found.retain(|one| !ask.free_only || free(one));
+        let kept = |one: &Candidate, keep: bool, why: &str| {
+            if let Some(notes) = now.notes.filter(|_| !keep) {
+                notes.dropped(one, why);
+            }
+            keep
+        };
+        found.retain(|one| kept(one, !ask.free_only || free(one), "it is not free"));
         // A named model may be tried although it looks too small, because the estimate is rough; here others are at hand.
         let before = found.len();
-        found.retain(|one| one.fits);
+        found.retain(|one| kept(one, one.fits, "it has no room for this prompt and the output asked for"));
         refusals.too_large = found.len() < before;
         if found.is_empty() {
             return Err(refusals.of_auto(ask));
@@ -97,25 +103,36 @@ impl Router {
         refusals: &mut Refusals,
         found: &mut Vec<Candidate>,
     ) {
+        let note = |provider: &Arc<str>, why: &str| {
+            if let Some(notes) = now.notes {
+                notes.refused(provider, offer, why);
+            }
+        };
         if now.is_over(offer) {
             refusals.retired = true;
+            note(&offer.provider, "retired by its provider");
             return;
         }
         let configured = self.by_catalog.get(&offer.provider).map_or(&[][..], Vec::as_slice);
         if configured.is_empty() {
             if (now.allowed)(&offer.model, &offer.provider) {
+                note(&offer.provider, "no such provider is configured");
                 let env = self.hints.get(&*offer.provider).map_or(&[][..], Vec::as_slice);
                 refusals.unreachable(&offer.provider, env);
             } else {
+                note(&offer.provider, "the key may not use it");
                 refusals.forbidden = true;
             }
         }
         for upstream in configured.iter().filter_map(|at| self.upstreams.get(*at)) {
             if !(now.allowed)(&offer.model, &upstream.id) {
+                note(&upstream.id, "the key may not use it");
                 refusals.forbidden = true;
             } else if !upstream.credentialed {
+                note(&upstream.id, "its provider has no credential");
                 refusals.unreachable(&upstream.id, &upstream.env);
             } else if let Err(error) = check(offer, ask) {
+                note(&upstream.id, &error.to_string());
                 refusals.unfit.get_or_insert(error);
             } else {
                 found.push(candidate(upstream, offer, ask, now));

@@ -4,6 +4,7 @@
 //! becomes another one; what a key may not use is never a target; targets are unique and at most [`TARGETS_MAX`].
 
 mod candidates;
+mod explain;
 mod refusal;
 mod resolve;
 mod score;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use explain::{Considered, Explanation, Figures, Notes, Verdict};
 pub use score::{Tuning, session_hash};
 
 use super::account::Account;
@@ -134,6 +136,7 @@ fn needs(uses: Uses) -> Capabilities {
 }
 
 /// Circumstances of a plan.
+#[derive(Clone, Copy)]
 pub struct Now<'a> {
     /// Today, `YYYY-MM-DD` (UTC).
     pub today: &'a str,
@@ -143,6 +146,8 @@ pub struct Now<'a> {
     pub random: u64,
     /// May the caller use this model at this provider?
     pub allowed: &'a dyn Fn(&str, &str) -> bool,
+    /// Takes down what is considered.
+    pub notes: Option<&'a Notes>,
 }
 
 impl Now<'_> {

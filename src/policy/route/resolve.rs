@@ -85,7 +85,7 @@ impl Router {
         }
         let asked_for = offer.map_or_else(|| Arc::from(name), |offer| Arc::clone(&offer.upstream));
         let account = &upstream.account;
-        Ok(Target {
+        let target = Target {
             provider: Arc::clone(&upstream.id),
             model,
             health: if offer.is_some() { account.target(&asked_for) } else { account.stranger(&asked_for) },
@@ -93,7 +93,11 @@ impl Router {
             offer: offer.cloned(),
             // There is nobody else to ask: only a hard ejection bars it.
             ignore_soft: true,
-        })
+        };
+        if let Some(notes) = now.notes {
+            notes.pinned(&target, upstream, now);
+        }
+        Ok(target)
     }
 
     /// The offer that `name` means at a provider: the one of that very name; else, of the offers that a canonical

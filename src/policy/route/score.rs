@@ -106,6 +106,11 @@ pub(super) fn order(
         let scores = (one.base * one.load).total_cmp(&(other.base * other.load));
         one.rank.key().cmp(&other.rank.key()).then(scores).then(one.price.total_cmp(&other.price))
     });
+    if let Some(notes) = now.notes {
+        for (scored, one) in &scored {
+            notes.candidate(one, scored.base * scored.load, scored.rank.ejected);
+        }
+    }
     let mut once: Vec<(Scored, Target)> = Vec::with_capacity(scored.len());
     for (score, Candidate { target, .. }) in scored {
         let same = |other: &Target| other.provider == target.provider && other.model == target.model;

@@ -92,7 +92,7 @@ fn needing(model: &str, needs: &[Capability]) -> Ask {
 fn plan_without(router: &Router, ask: &Ask, random: u64, denied: &[&str]) -> Result<Plan, Error> {
     let allowed =
         |model: &str, provider: &str| !denied.iter().any(|one| *one == format!("{provider}/{model}"));
-    router.plan(ask, &Now { today: "2026-02-01", at: Instant::now(), random, allowed: &allowed })
+    router.plan(ask, &Now { today: "2026-02-01", at: Instant::now(), random, allowed: &allowed, notes: None })
 }
 
 /// The targets as `provider/upstream`, or the refusal as `status code: message`.

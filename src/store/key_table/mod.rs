@@ -94,6 +94,12 @@ impl KeyTable {
         found.filter(live).ok_or(Error::InvalidKey)
     }
 
+    /// The live key of this id.
+    pub fn find(&self, id: &str) -> Option<Arc<KeyEntry>> {
+        let digest = *self.digests.get(id)?;
+        self.by_digest.get(&digest).map(|entry| Arc::clone(&entry))
+    }
+
     /// Live keys.
     pub fn len(&self) -> usize {
         self.by_digest.len()

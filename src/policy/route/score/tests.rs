@@ -56,7 +56,8 @@ fn asked() -> Asked {
 }
 
 fn targets(candidates: Vec<Candidate>, asked: &Asked) -> Vec<Target> {
-    let now = Now { today: "2026-02-01", at: asked.at, random: asked.random, allowed: &|_, _| true };
+    let now =
+        Now { today: "2026-02-01", at: asked.at, random: asked.random, allowed: &|_, _| true, notes: None };
     order(candidates, asked.session, asked.mode, asked.exploration, &now)
 }
 

@@ -22,7 +22,7 @@ fn every_recorded_request_that_was_answered_is_accepted_when_pinned() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recorded");
     let catalog = Arc::new(Catalog::embedded().unwrap());
     let allowed = |_: &str, _: &str| true;
-    let now = Now { today: "2026-11-01", at: Instant::now(), random: 0, allowed: &allowed };
+    let now = Now { today: "2026-11-01", at: Instant::now(), random: 0, allowed: &allowed, notes: None };
     let (mut accepted, mut known) = (0, 0);
     for provider in folders(&root) {
         let id: Arc<str> = Arc::from(provider.file_name().unwrap().to_str().unwrap());

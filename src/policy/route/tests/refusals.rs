@@ -76,7 +76,8 @@ fn a_model_that_every_provider_retired_is_410() {
     check_holds(&ask("gone"), &["410 model_retired", "`gone`"]);
     check_holds(&ask("half-gone"), &["503 no_credentials", "KEYLESS_KEY"]);
     let allowed = |_: &str, _: &str| true;
-    let day_before = Now { today: "2026-01-31", at: Instant::now(), random: 0, allowed: &allowed };
+    let day_before =
+        Now { today: "2026-01-31", at: Instant::now(), random: 0, allowed: &allowed, notes: None };
     assert_eq!(outcome(&router().plan(&ask("gone"), &day_before)), "beta/gone-b");
 }
 

@@ -248,7 +248,7 @@ impl<'a> Run<'a> {
             let number = self.draw() % self.world.sessions;
             session_hash("key", &number.to_string())
         });
-        let now = Now { today: "2026-02-01", at: self.at(ms), random, allowed: &|_, _| true };
+        let now = Now { today: "2026-02-01", at: self.at(ms), random, allowed: &|_, _| true, notes: None };
         let plan = self.router.plan(&Ask { session, ..ask("m") }, &now).unwrap();
         self.accounts.budget.earn();
         let (targets, full) = (plan.targets.into(), VecDeque::new());
