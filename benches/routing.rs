@@ -62,6 +62,7 @@ fn row(at: usize) -> Provider {
             idle: PATIENCE,
             total: PATIENCE,
         },
+        model_timeouts: Vec::new(),
         admission: AdmissionRule {
             ceiling: 4_096,
             adaptive: true,

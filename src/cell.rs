@@ -9,9 +9,11 @@ use actix_web::web::Data;
 use tokio::sync::watch;
 
 use crate::actors::gauges::Gauges;
-use crate::actors::live::Live;
+use crate::actors::live::{Live, Reloads};
 use crate::actors::outbox::Outbox;
+use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
+use crate::http::admin::Shown;
 use crate::http::body_room::BodyRoom;
 use crate::http::door;
 use crate::http::front::Front;
@@ -50,6 +52,17 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// What management looks at.
+    pub fn shown(&self, standings: Standings, reloads: Reloads) -> Shown {
+        Shown {
+            live: Arc::clone(&self.live),
+            standings,
+            reloads,
+            cells: Arc::clone(&self.supervisors),
+            vault: Arc::clone(&self.vault),
+        }
+    }
+
     /// Starts a cell on this thread.
     pub fn start_cell(&self) -> Data<Front> {
         let outbox = Outbox::new(self.billing.clone(), self.gauges.unsettled.clone());

@@ -223,7 +223,7 @@ impl Dispatch {
                     self.won(side);
                     Some(self.end(Step::End))
                 }
-                Some(ReplyEvent::Chunk { bytes, content }) => self.chunk(side, bytes, content),
+                Some(ReplyEvent::Chunk { bytes, content, .. }) => self.chunk(side, bytes, content),
                 Some(ReplyEvent::Failed(failure)) => self.failed(side, failure),
                 // The exchange ended without a word: it panicked.
                 None => self.failed(side, Failure { error: Error::Internal, status: 0, latency_ms: 0 }),

@@ -24,6 +24,24 @@ pub struct Gauges {
     pub store_up: StoreUp,
     /// How the last reload went.
     pub config: ConfigState,
+    /// Whether there is memory for new calls.
+    pub memory: MemoryState,
+}
+
+/// Whether the process has as much memory as it may have.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryState(Arc<AtomicBool>);
+
+impl MemoryState {
+    /// True when new calls are not taken.
+    pub fn is_tight(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes how it is; true when that is news.
+    pub fn set(&self, tight: bool) -> bool {
+        self.0.swap(tight, Ordering::Relaxed) != tight
+    }
 }
 
 /// How the last reload of the configuration went, and when the last good one was; a start is one.

@@ -11,6 +11,7 @@ use super::resolve::Wanted;
 use super::schema::{self, Kind};
 use super::secret;
 use super::settings::{AuthStyle, BreakerRule, Provider, Settings};
+use super::timeouts;
 use crate::chat::Routing;
 
 /// Renders `settings`, in the shape of the file they came from.
@@ -69,7 +70,7 @@ fn masked(kind: Kind, value: &Value) -> Value {
     }
 }
 
-fn ms(duration: Duration) -> String {
+pub fn ms(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
@@ -117,7 +118,6 @@ fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
         AuthStyle::Google => "google".to_owned(),
         AuthStyle::Entra => "entra".to_owned(),
     };
-    let timeouts = &provider.timeouts;
     let headers: Map<String, Value> =
         provider.headers.keys().map(|name| (name.clone(), "***".into())).collect();
     json!({
@@ -133,13 +133,8 @@ fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
         "adaptive_limit": provider.admission.adaptive,
         "queue": { "length": provider.admission.queue, "timeout": ms(provider.admission.queue_timeout) },
         "breaker": breaker(&provider.breaker),
-        "timeouts": {
-            "connect": ms(timeouts.connect),
-            "head": ms(timeouts.head),
-            "first_event": ms(timeouts.first_event),
-            "idle": ms(timeouts.idle),
-            "total": ms(timeouts.total),
-        },
+        "timeouts": timeouts::shown(&provider.timeouts),
+        "model_timeouts": timeouts::models_shown(&provider.model_timeouts),
         "quirks": row.and_then(|row| row.get("quirks")).cloned().unwrap_or_else(|| json!({})),
     })
 }

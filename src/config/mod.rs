@@ -26,6 +26,7 @@ mod settings;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod units;
 mod validate;
 mod value;
@@ -41,6 +42,6 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, Log, Provider,
+    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, Log, ModelTimeouts, Provider,
     ReasoningSettings, Route, Server, Settings, Timeouts,
 };

@@ -13,7 +13,8 @@ use super::reader::Reader;
 use super::route;
 use super::schema::Kind;
 use super::secret::{self, Outside, Resolved, Secret};
-use super::settings::{AdmissionRule, AuthStyle, BreakerRule, Provider, Timeouts};
+use super::settings::{AdmissionRule, AuthStyle, BreakerRule, Provider};
+use super::timeouts;
 use super::value::{self, Typed};
 use crate::wire::Quirks;
 
@@ -87,6 +88,7 @@ impl Draft<'_> {
             AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra => self.identity(&read, &auth, &vars),
         };
         let api_keys = self.api_keys(&auth);
+        let (timeouts, model_timeouts) = timeouts::read(self.row);
         self.check_bounds(&read);
         Provider {
             id: Arc::from(self.id),
@@ -102,13 +104,8 @@ impl Draft<'_> {
             catalog: Arc::from(read.text("catalog").unwrap_or_else(|| self.id.to_owned())),
             headers: self.headers(),
             quirks: self.quirks(&read),
-            timeouts: Timeouts {
-                connect: read.duration("timeouts.connect"),
-                head: read.duration("timeouts.head"),
-                first_event: read.duration("timeouts.first_event"),
-                idle: read.duration("timeouts.idle"),
-                total: read.duration("timeouts.total"),
-            },
+            timeouts,
+            model_timeouts,
             admission: AdmissionRule {
                 ceiling: read.count("max_in_flight"),
                 adaptive: read.flag("adaptive_limit"),

@@ -7,7 +7,7 @@ const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 74] = [
+pub(super) const PROVIDER_KEYS: [Key; 80] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
@@ -48,6 +48,12 @@ pub(super) const PROVIDER_KEYS: [Key; 74] = [
     key("providers.*.timeouts.first_event", Kind::Duration, Some("120s"), "From the response head to the first content-bearing event of a stream."),
     key("providers.*.timeouts.idle", Kind::Duration, Some("120s"), "Between two reads of a body."),
     key("providers.*.timeouts.total", Kind::Duration, Some("600s"), "The whole attempt."),
+    key("providers.*.model_timeouts.#.models", Kind::Names, None, "Models (globs over the name upstream) with time-outs of their own; the first entry that matches counts, and what it leaves out is the provider's."),
+    key("providers.*.model_timeouts.#.connect", Kind::Duration, None, "As `timeouts.connect`; it can only be shorter."),
+    key("providers.*.model_timeouts.#.head", Kind::Duration, None, "As `timeouts.head`."),
+    key("providers.*.model_timeouts.#.first_event", Kind::Duration, None, "As `timeouts.first_event`."),
+    key("providers.*.model_timeouts.#.idle", Kind::Duration, None, "As `timeouts.idle`."),
+    key("providers.*.model_timeouts.#.total", Kind::Duration, None, "As `timeouts.total`."),
     key("providers.*.quirks.max_tokens_field", Kind::Choice(MAX_TOKENS), Some("as_sent"), "Name under which the output limit is taken."),
     key("providers.*.quirks.max_completion_tokens_models", Kind::Names, None, "Models (globs) that take only `max_completion_tokens`."),
     key("providers.*.quirks.fixed_sampling_models", Kind::Names, None, "Models (globs) that take no sampling parameters other than the defaults."),

@@ -97,6 +97,8 @@ fn server(read: &Reader<'_>) -> Server {
         drain_delay: read.duration("server.drain_delay"),
         drain_timeout: read.duration("server.drain_timeout"),
         max_connections: read.count("server.max_connections"),
+        write_timeout: read.duration("server.write_timeout"),
+        memory_limit: read.number("server.memory_limit"),
         config_watch: read.flag("server.config_watch"),
     }
 }

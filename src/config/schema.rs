@@ -80,7 +80,7 @@ const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 38] = [
+const GENERAL_KEYS: [Key; 40] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -99,6 +99,8 @@ const GENERAL_KEYS: [Key; 38] = [
     key("server.drain_delay", Kind::Duration, Some("3s"), "How long new calls are taken yet after SIGTERM, while `/health/ready` is 503 already and answers close their connections: until balancers have heard of it. SIGINT skips it."),
     key("server.drain_timeout", Kind::Duration, Some("30s"), "How long running calls may go on after SIGTERM."),
     key("server.max_connections", Kind::Count(1, 1_000_000), Some("25000"), "Client connections at most, per worker thread."),
+    key("server.write_timeout", Kind::Duration, Some("60s"), "How long a client may take nothing of what is sent to it before its connection is closed and its upstream let go. Linux from 5.11 on keeps the time."),
+    key("server.memory_limit", Kind::Size(64 * MIB, 1024 * GIB), None, "Resident memory of the process from which on new calls are answered with 503 until it is 5 % below. Left out: 85 % of the memory limit of its cgroup, if there is one."),
     key("server.config_watch", Kind::Bool, Some("true"), "Look at the configuration file, the catalogue and the files of secrets every second; what they hold is taken over once it was the same twice. `false`: only SIGHUP and POST /admin/v1/config/reload do that."),
     key("server.fetch_images", Kind::Bool, Some("false"), "Fetch images that a request gives by https address, for formats that take images inline only. `false`: such a request is answered with 400 and asks for a data URL. Addresses that are not public are never fetched from."),
     key("server.fetch_allow", Kind::Hosts, None, "Exceptions for closed networks: hosts, addresses and networks (`images.internal`, `10.2.0.0/16`, `[fd00::1]:8443`) that images may be fetched from although they are not public, or on another port than 443."),

@@ -76,6 +76,10 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Client connections at most, per worker.
     pub max_connections: usize,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Duration,
+    /// Resident memory from which on no new call is taken, bytes; `None`: by the limit of the cgroup.
+    pub memory_limit: Option<u64>,
     /// Take the configuration over when one of its files changes.
     pub config_watch: bool,
 }
@@ -166,6 +170,8 @@ pub struct Provider {
     pub quirks: Quirks,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// Deadlines of some models; the first entry that matches counts.
+    pub model_timeouts: Vec<ModelTimeouts>,
     /// How many attempts it gets at a time.
     pub admission: AdmissionRule,
     /// When it is not asked for a while.
@@ -209,6 +215,12 @@ impl Provider {
         self.auth == AuthStyle::None || self.key(0).is_some() || self.identity.is_some()
     }
 
+    /// Deadlines of a model, by its name upstream.
+    pub fn timeouts_of(&self, model: &str) -> Timeouts {
+        let own = self.model_timeouts.iter().find(|own| any_glob(&own.models, model));
+        own.map_or(self.timeouts, |own| own.timeouts)
+    }
+
     /// The key in this place: one of several, or the only one.
     pub fn key(&self, at: usize) -> Option<&Secret> {
         self.api_keys.get(at).map(|key| &key.secret).or(self.api_key.as_ref())
@@ -233,6 +245,15 @@ pub struct Timeouts {
     pub idle: Duration,
     /// The whole attempt.
     pub total: Duration,
+}
+
+/// Deadlines of some models of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelTimeouts {
+    /// Globs over the model's name upstream.
+    pub models: Vec<String>,
+    /// What holds for them; what an entry leaves out is the provider's.
+    pub timeouts: Timeouts,
 }
 
 /// How many attempts a provider gets at a time, over all cells of the process.

@@ -33,6 +33,7 @@ pub fn row(id: &str, port: u16) -> Provider {
             idle: PATIENCE,
             total: PATIENCE,
         },
+        model_timeouts: Vec::new(),
         admission: AdmissionRule {
             ceiling: 8,
             adaptive: false,

@@ -163,7 +163,7 @@ impl Dispatch {
             return Err(Error::Timeout("The request could not be translated in time; try again.".to_owned()));
         };
         let encoded = encoded?;
-        let (attempt, events) = self.attempt(target, route, &envelope, encoded.headers, encoded.body);
+        let (attempt, events) = self.attempt(&assignee, route, &envelope, encoded.headers, encoded.body);
         self.sent_upstream.get_or_insert_with(std::time::Instant::now);
         let verdict = timeout_at(self.order.deadline, address.send(Execute { attempt, permit })).await;
         let Ok(verdict) = verdict else {
@@ -197,13 +197,13 @@ impl Dispatch {
     /// The attempt, and where what it brings comes out.
     fn attempt(
         &self,
-        target: &Target,
+        assignee: &Assignee,
         route: &Route,
         envelope: &Envelope,
         headers: Vec<(&'static str, String)>,
         body: Bytes,
     ) -> (Box<Attempt>, mpsc::Receiver<ReplyEvent>) {
-        let stream = self.order.request.stream;
+        let (stream, target) = (self.order.request.stream, &assignee.target);
         let path = route.path(&target.upstream, stream);
         let (events, running) = mpsc::channel(CHANNEL);
         let attempt = Box::new(Attempt {
@@ -214,6 +214,7 @@ impl Dispatch {
             envelope: Box::new(envelope.clone()),
             deadline: self.order.deadline,
             content_deadline: self.content_deadline(),
+            timeouts: assignee.provider.timeouts_of(&target.upstream),
             session: self.order.session,
             tokens: self.order.tokens,
             events,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient;
-use actix_web::dev::{Extensions, ServerHandle};
+use actix_web::dev::ServerHandle;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 
@@ -45,17 +45,19 @@ fn taken(key: &str, listen: &str, error: &std::io::Error) -> StartError {
     StartError(format!("{key} {listen} cannot be opened: {error} ({advice})"))
 }
 
-/// Nagle's algorithm would hold small events back.
-fn no_delay(connection: &dyn Any, _: &mut Extensions) {
+/// Nagle's algorithm would hold small events back; and whoever takes nothing for `write_timeout` is let go, which the
+/// kernel sees to: it knows what a client has taken, and needs no timer of ours.
+fn prepare(connection: &dyn Any, write_timeout: Duration) {
     if let Some(stream) = connection.downcast_ref::<TcpStream>() {
         let _ = stream.set_nodelay(true);
+        let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(write_timeout));
     }
 }
 
 /// The public listener.
 pub fn public(settings: &Settings, shared: Shared) -> Result<Listener, StartError> {
     let server = &settings.server;
-    let readiness = Arc::clone(&shared.readiness);
+    let (readiness, live) = (Arc::clone(&shared.readiness), Arc::clone(&shared.live));
     let workers =
         server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let bound = HttpServer::new(move || {
@@ -75,7 +77,7 @@ pub fn public(settings: &Settings, shared: Shared) -> Result<Listener, StartErro
     .h1_allow_half_closed(false)
     .shutdown_timeout(SHUTDOWN_S)
     .disable_signals()
-    .on_connect(no_delay)
+    .on_connect(move |connection, _| prepare(connection, live.load().settings.server.write_timeout))
     .bind(&server.listen)
     .map_err(|error| taken("server.listen", &server.listen, &error))?;
     let address =

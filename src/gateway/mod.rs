@@ -6,6 +6,7 @@
 mod admin_key;
 mod current;
 mod listeners;
+mod memory;
 mod reload;
 
 use std::fmt;
@@ -30,7 +31,7 @@ use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Secret, Settings};
-use crate::http::admin::{Admin, Shown};
+use crate::http::admin::Admin;
 use crate::http::body_room::BodyRoom;
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::account::Accounts;
@@ -74,7 +75,7 @@ pub struct Gateway {
     admin_key_file: Option<PathBuf>,
     live: Live,
     reloads: Reloads,
-    polling: [tokio::task::JoinHandle<()>; 2],
+    polling: [tokio::task::JoinHandle<()>; 3],
 }
 
 impl Gateway {
@@ -120,19 +121,14 @@ impl Gateway {
         };
         let supervisors = Arc::clone(&shared.supervisors);
         let (reloads, asked) = Reloads::channel();
-        let shown = Shown {
-            live: Arc::clone(&live),
-            standings,
-            reloads: reloads.clone(),
-            cells: Arc::clone(&supervisors),
-            vault: Arc::clone(&shared.vault),
-        };
+        let shown = shared.shown(standings, reloads.clone());
         let admin =
             Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
-        let polling = [poll(keys, store.clone()), reload::start(reloading, asked)];
+        let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
+        let polling = [poll(keys, store.clone()), reload::start(reloading, asked), memory];
         cells_started(&supervisors).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {

@@ -88,6 +88,7 @@ async fn enter(
     let headers = request.headers();
     let key = door::authenticate(headers, &front.keys, door::now_ms())?;
     meter.caller(&key.caller.key_id);
+    has_memory(front)?;
     let limits = context.limits;
     door::check_head(headers, limits.body)?;
     let body = door::read_body(payload, limits.body, limits.body_timeout, &front.body_room).await?;
@@ -155,6 +156,15 @@ fn wants_explanation(headers: &HeaderMap, key: &KeyEntry) -> Result<bool, Error>
         return Err(Error::Forbidden(message.to_owned()));
     }
     Ok(wanted)
+}
+
+/// Refuses while the process has as much memory as it may have.
+fn has_memory(front: &Front) -> Result<(), Error> {
+    if !front.gauges.memory.is_tight() {
+        return Ok(());
+    }
+    let message = "The gateway is short of memory just now; try again shortly.".to_owned();
+    Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) })
 }
 
 /// Refuses while the process ends, or while receipts find no room.

@@ -18,7 +18,9 @@ use super::drain;
 use super::failure::{self, SendFailure};
 use super::link::{Link, LinkError, Outgoing};
 use super::meter::Meter;
+use super::room::{Room, Waiting};
 use crate::chat::Usage;
+use crate::config::Timeouts;
 use crate::error::Error;
 use crate::policy::route::Target;
 use crate::policy::tokens;
@@ -48,6 +50,8 @@ pub struct Attempt {
     pub deadline: Instant,
     /// When there must be content, or the next target is asked.
     pub content_deadline: Instant,
+    /// The deadlines of its model at its provider.
+    pub timeouts: Timeouts,
     /// The session it belongs to.
     pub session: Option<u64>,
     /// Tokens that it may use, prompt and completion.
@@ -65,6 +69,8 @@ pub enum ReplyEvent {
         bytes: Bytes,
         /// Something of the answer itself is in them.
         content: bool,
+        /// The room that they take while they wait.
+        room: Option<Waiting>,
     },
     /// The whole body of a non-streaming answer.
     Whole(Bytes),
@@ -113,7 +119,7 @@ impl From<Error> for Stop {
 
 /// Runs one attempt to its end, its failure or its cancel.
 pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
-    let total = Instant::now() + link.provider.timeouts.total;
+    let total = Instant::now() + attempt.timeouts.total;
     let mut proof = Proof::default();
     let (begun, reached) = (Cell::new(false), meter.reached());
     let stop = tokio::select! {
@@ -207,7 +213,7 @@ async fn send(
     reached: Rc<Cell<bool>>,
 ) -> Result<ClientResponse, SendFailure> {
     let provider = &link.provider;
-    let limit = provider.timeouts.connect + provider.timeouts.head;
+    let limit = attempt.timeouts.connect + attempt.timeouts.head;
     let late = |_| SendFailure {
         error: Error::Timeout(format!("{} did not answer in time.", provider.id)),
         reached: true,
@@ -218,7 +224,7 @@ async fn send(
         reached: false,
         maybe_stale: false,
     };
-    let sending = link.send(&attempt.out, proof, reached);
+    let sending = link.send(&attempt.out, proof, reached, attempt.timeouts.connect);
     let first = timeout(limit, sending).await.map_err(late)?.map_err(unsendable)?;
     let failed = match first.result {
         Ok(response) => return Ok(response),
@@ -243,7 +249,7 @@ async fn refused(
 ) -> (Error, Option<Duration>) {
     let provider = &link.provider;
     let retry_after = retry_after(response);
-    let body = drain::whole(response, provider.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await;
+    let body = drain::whole(response, attempt.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await;
     let fault = attempt.out.wire.decode_error(status, &body.unwrap_or_default());
     let told = retry_after.or(fault.retry_after);
     (Fault { retry_after: told, ..fault }.into_error(&provider.id), told)
@@ -267,7 +273,7 @@ fn until(date: &str) -> Option<Duration> {
 /// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.
 async fn not_a_stream(link: &Link, attempt: &Attempt, response: &mut ClientResponse) -> Error {
     let provider = &link.provider;
-    match drain::whole(response, provider.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await {
+    match drain::whole(response, attempt.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await {
         Err(error) => error,
         Ok(body) => match Reply::decode(attempt.out.wire, &body, reading(link, attempt), &attempt.envelope) {
             Err(wrong) => wrong.into_error(&provider.id),
@@ -287,7 +293,7 @@ async fn whole(
     response: &mut ClientResponse,
 ) -> Result<(), Stop> {
     let provider = &link.provider;
-    let body = drain::whole(response, provider.timeouts.idle, REPLY_BYTES_MAX, &provider.id).await?;
+    let body = drain::whole(response, attempt.timeouts.idle, REPLY_BYTES_MAX, &provider.id).await?;
     let mut reply = Reply::decode(attempt.out.wire, &body, reading(link, attempt), &attempt.envelope)
         .map_err(|wrong| wrong.into_error(&provider.id))?;
     meter.first_content();
@@ -325,7 +331,7 @@ async fn pump(
         content_type,
         &attempt.envelope,
     ));
-    let mut patience = provider.timeouts.first_event;
+    let (mut patience, mut room) = (attempt.timeouts.first_event, Room::default());
     loop {
         let piece = drain::next_piece(response, patience, &provider.id).await;
         let elapsed_ms = meter.elapsed_ms();
@@ -349,13 +355,18 @@ async fn pump(
         if content {
             meter.first_content();
             begun.set(true);
-            patience = provider.timeouts.idle;
+            patience = attempt.timeouts.idle;
         } else if refused {
             // The upstream says itself that it did not answer: nothing to charge, nothing to estimate.
             meter.reported(Usage::default());
         }
         if !out.is_empty() {
-            let chunk = ReplyEvent::Chunk { bytes: Bytes::from(out), content };
+            let room = tokio::select! {
+                biased;
+                waiting = room.take(out.len()) => waiting,
+                () = attempt.events.closed() => return Err(Stop::Cancelled),
+            };
+            let chunk = ReplyEvent::Chunk { bytes: Bytes::from(out), content, room };
             attempt.events.send(chunk).await.map_err(|_| Cancelled)?;
         }
         if fed?.ended {
@@ -388,7 +399,7 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
     let mut out = Vec::new();
     let decoder = meter.decoder().ok_or(Error::Internal)?;
     decoder.finish(&attempt.envelope, elapsed_ms, object, cost, &mut out);
-    let last = ReplyEvent::Chunk { bytes: Bytes::from(out), content: false };
+    let last = ReplyEvent::Chunk { bytes: Bytes::from(out), content: false, room: None };
     attempt.events.send(last).await.map_err(|_| Cancelled)?;
     attempt.events.send(ReplyEvent::End).await.map_err(|_| Cancelled)?;
     Ok(())

@@ -22,15 +22,17 @@ pub fn of_send(error: &SendRequestError, provider: &str) -> SendFailure {
         reached: false,
         maybe_stale: false,
     };
+    let too_slow = || SendFailure {
+        error: Error::Timeout(format!("{provider} did not accept a connection in time.")),
+        reached: false,
+        maybe_stale: false,
+    };
     match error {
         SendRequestError::Connect(connect) => match connect {
             // The client says so of a connection that closed before a response head, too.
             ConnectError::Disconnected => broke_off(provider),
-            ConnectError::Timeout => SendFailure {
-                error: Error::Timeout(format!("{provider} did not accept a connection in time.")),
-                reached: false,
-                maybe_stale: false,
-            },
+            ConnectError::Timeout => too_slow(),
+            ConnectError::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => too_slow(),
             ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved => {
                 unreachable("its host name does not resolve")
             }

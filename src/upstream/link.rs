@@ -44,6 +44,8 @@ tokio::task_local! {
 struct Connection {
     /// It is a new one.
     fresh: Rc<Cell<bool>>,
+    /// How long a new one may take to be there.
+    patience: Duration,
     /// It is there: the request may have gone over it. Of a new one this is said before its TLS handshake.
     made: Rc<Cell<bool>>,
 }
@@ -176,8 +178,8 @@ impl Link {
         }
     }
 
-    /// Sends a body over a connection of the pool, or a new one when none is idle. `reached` is true while there is a
-    /// connection.
+    /// Sends a body over a connection of the pool, or a new one when none is idle, which may take as long as `patience`
+    /// to be there. `reached` is true while there is a connection.
     ///
     /// # Errors
     /// A path or header that HTTP cannot carry.
@@ -186,12 +188,13 @@ impl Link {
         out: &Outgoing,
         proof: &Proof,
         reached: Rc<Cell<bool>>,
+        patience: Duration,
     ) -> Result<Sent, LinkError> {
         let request = self.head(out)?;
         let sending = with_headers(&request, out, proof)?;
         // Unless the pool has to connect, it has one.
         reached.set(true);
-        let connection = Connection { fresh: Rc::default(), made: reached };
+        let connection = Connection { fresh: Rc::default(), patience, made: reached };
         // The pool connects within the request that asks for it: what this scope sees is its own connection.
         let result = CONNECTION.scope(connection.clone(), sending).await;
         Ok(Sent { result, pooled: !connection.fresh.get() })
@@ -247,7 +250,11 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) 
         }
         let connecting = tcp.call(info);
         async move {
-            let connection: TcpConnection<Uri, actix_rt::net::TcpStream> = connecting.await?;
+            // Nobody's own patience is longer than the client's.
+            let patience = known.as_ref().map_or(POOL_LIFETIME, |known| known.patience);
+            let late = |_| ConnectError::Io(std::io::ErrorKind::TimedOut.into());
+            let connecting = timeout(patience, connecting).await.map_err(late)?;
+            let connection: TcpConnection<Uri, actix_rt::net::TcpStream> = connecting?;
             if let Some(known) = known {
                 known.made.set(true);
             }

@@ -8,6 +8,7 @@ mod failure;
 mod fetch;
 mod link;
 mod meter;
+mod room;
 mod tls;
 
 pub use auth::Keyring;

@@ -43,6 +43,7 @@ mod reload;
 mod requests;
 mod responses_only;
 mod routing;
+mod slow_readers;
 mod sse_forms;
 mod streaming;
 mod structure;

@@ -22,6 +22,7 @@ use tracing::error;
 
 use self::names::Metric;
 use self::process::Process;
+pub use self::process::resident;
 use self::series::Series;
 use self::shown::Shown;
 use crate::actors::gauges::Gauges;
@@ -42,6 +43,7 @@ pub struct Metrics {
     in_flight: Gauge,
     unsettled: Gauge,
     store_up: Gauge,
+    memory_tight: Gauge,
     config: Gauge,
     config_at: Gauge,
     providers: Shown,
@@ -69,6 +71,7 @@ impl Metrics {
             in_flight: gauge(Metric::InFlight)?,
             unsettled: gauge(Metric::Unsettled)?,
             store_up: gauge(Metric::StoreUp)?,
+            memory_tight: gauge(Metric::MemoryTight)?,
             config: gauge(Metric::ConfigReloaded)?,
             config_at: gauge(Metric::ConfigReloadedAt)?,
             providers: Shown::new(standings, &registry)?,
@@ -110,6 +113,7 @@ impl Metrics {
         self.in_flight.set(self.gauges.in_flight.get() as f64);
         self.unsettled.set(self.gauges.unsettled.get() as f64);
         self.store_up.set(f64::from(u8::from(self.gauges.store_up.get())));
+        self.memory_tight.set(f64::from(u8::from(self.gauges.memory.is_tight())));
         self.config.set(f64::from(u8::from(self.gauges.config.well())));
         self.config_at.set(self.gauges.config.since_s() as f64);
         self.providers.update(Instant::now());

@@ -29,6 +29,8 @@ pub enum Metric {
     Unsettled,
     /// State of the store.
     StoreUp,
+    /// Whether new calls are refused for want of memory.
+    MemoryTight,
     /// Attempts a provider has.
     ProviderInFlight,
     /// Attempts it may have.
@@ -112,7 +114,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -125,6 +127,7 @@ impl Metric {
         Self::Unpriced,
         Self::Unsettled,
         Self::StoreUp,
+        Self::MemoryTight,
         Self::ProviderInFlight,
         Self::ProviderLimit,
         Self::ProviderQueued,
@@ -168,6 +171,8 @@ impl Metric {
                 "Receipts that Billing holds and the store has not booked yet."),
             Self::StoreUp => gauge("llm_gateway_store_up", &[],
                 "1 while the store takes receipts, 0 after a settlement failed."),
+            Self::MemoryTight => gauge("llm_gateway_memory_tight", &[],
+                "1 while new calls are refused because the process has as much memory as it may have."),
             Self::ProviderInFlight => gauge("llm_gateway_provider_in_flight_attempts", &["provider"],
                 "Attempts that a provider is working on."),
             Self::ProviderLimit => gauge("llm_gateway_provider_in_flight_limit", &["provider"],

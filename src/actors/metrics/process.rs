@@ -34,6 +34,11 @@ impl Process {
     }
 }
 
+/// Resident memory of this process, bytes; `None` where there is no `/proc`.
+pub fn resident() -> Option<u64> {
+    resident_bytes(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
 /// Fields 14 and 15 of `stat`. The second field is the program's name in parentheses and may hold anything.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(')')?;

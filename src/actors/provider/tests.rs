@@ -112,6 +112,7 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         envelope,
         deadline,
         content_deadline: deadline,
+        timeouts: crate::config::testing::row("up", 1).timeouts,
         session: None,
         tokens: 1,
         events,

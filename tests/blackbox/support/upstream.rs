@@ -42,7 +42,7 @@ impl Request {
 /// What a connection does next.
 #[derive(Clone, Debug)]
 enum Step {
-    Send(Vec<u8>),
+    Send(Arc<[u8]>),
     Wait(Duration),
     Gate(Arc<tokio::sync::Semaphore>),
     UntilClosed,
@@ -63,14 +63,21 @@ impl Script {
 
     /// Sends bytes in one write.
     pub fn send(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.0.push(Step::Send(bytes.into()));
+        self.0.push(Step::Send(bytes.into().into()));
+        self
+    }
+
+    /// Sends the same bytes so many times, without holding them as often.
+    pub fn send_again_and_again(mut self, bytes: impl Into<Vec<u8>>, times: usize) -> Self {
+        let bytes: Arc<[u8]> = bytes.into().into();
+        self.0.extend((0..times).map(|_| Step::Send(Arc::clone(&bytes))));
         self
     }
 
     /// Sends bytes in writes of `size`, each on its way before the next.
     pub fn send_in_pieces(mut self, bytes: &[u8], size: usize) -> Self {
         for piece in bytes.chunks(size) {
-            self.0.push(Step::Send(piece.to_vec()));
+            self.0.push(Step::Send(piece.into()));
             self.0.push(Step::Wait(Duration::from_micros(200)));
         }
         self

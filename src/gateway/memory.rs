@@ -1,0 +1,87 @@
+//! The process-wide memory guard: new calls are refused while the process has as much memory as it may have, so that it
+//! is not killed in the middle of all the others.
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::actors::gauges::MemoryState;
+use crate::actors::live::Live;
+use crate::actors::metrics::resident;
+
+/// How often it looks: a crowd of large bodies grows within some hundred milliseconds.
+const POLL: Duration = Duration::from_millis(100);
+/// Hundredths of a cgroup's limit from which on no call is taken, where the operator set none.
+const SHARE: u64 = 85;
+/// Hundredths of the limit below which calls are taken again.
+const RELIEF: u64 = 95;
+/// Where a cgroup says how much memory it has: version 2, then version 1.
+const CGROUP_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+/// Limits from here on mean that there is none.
+const NO_LIMIT: u64 = 1 << 50;
+
+/// Watches, as a task of this thread. Where the system does not say, nothing is refused.
+pub fn watch(live: Live, state: MemoryState) -> JoinHandle<()> {
+    let by_cgroup = CGROUP_LIMITS
+        .iter()
+        .find_map(|file| limit(&fs::read_to_string(file).ok()?))
+        .map(|limit| limit / 100 * SHARE);
+    tokio::task::spawn_local(async move {
+        loop {
+            sleep(POLL).await;
+            let limit = live.load().settings.server.memory_limit.or(by_cgroup);
+            // Without a limit there is nothing to look at, and nothing to refuse.
+            let seen = limit.and_then(|limit| Some((resident()?, limit)));
+            let tight = seen.is_some_and(|(resident, limit)| is_tight(resident, limit, state.is_tight()));
+            if state.set(tight) {
+                let (resident_mib, limit_mib) = seen.map_or((0, 0), |(is, most)| (is >> 20, most >> 20));
+                if tight {
+                    tracing::warn!(resident_mib, limit_mib, "memory is short: new calls are refused");
+                } else {
+                    tracing::info!(resident_mib, limit_mib, "there is memory again: calls are taken");
+                }
+            }
+        }
+    })
+}
+
+/// A limit that is refused at is not taken at again before there is some room below it.
+fn is_tight(resident: u64, limit: u64, was_tight: bool) -> bool {
+    resident >= if was_tight { limit / 100 * RELIEF } else { limit }
+}
+
+/// The limit of a cgroup, unless it has none.
+fn limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_holds_until_there_is_room_below_it() {
+        for (resident, was_tight, tight) in [
+            (999, false, false),
+            (1000, false, true),
+            (999, true, true),
+            (950, true, true),
+            (949, true, false),
+        ] {
+            assert_eq!(is_tight(resident, 1000, was_tight), tight, "{resident} {was_tight}");
+        }
+    }
+
+    #[test]
+    fn no_limit_is_read_as_none() {
+        assert_eq!(limit("1073741824\n"), Some(1 << 30));
+        assert_eq!((limit("max\n"), limit("9223372036854771712"), limit("")), (None, None, None));
+    }
+
+    #[test]
+    fn this_process_has_some_memory() {
+        assert!(resident().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}
