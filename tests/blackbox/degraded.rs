@@ -1,5 +1,7 @@
 //! Degraded mode: a store that cannot be written costs no client anything, and the ledger is exact once it can be again.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
@@ -26,9 +28,16 @@ async fn ask(client: &Client, calls: usize) {
 }
 
 /// A connection to the ledger's file from outside.
-async fn outside(gateway: &Gateway) -> SqliteConnection {
-    let file = gateway.folder().join("data/gateway.db");
-    SqliteConnectOptions::new().filename(file).connect().await.unwrap()
+async fn opened(folder: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(folder.join("data/gateway.db")).connect().await.unwrap()
+}
+
+/// Why a process that ended could not start.
+async fn error_line(process: &Process) -> String {
+    eventually("an error", || async {
+        process.log().lines().find(|line| line.starts_with("error")).map(str::to_owned)
+    })
+    .await
 }
 
 /// Waits until `/health/ready` says this of the store; it stays 200 throughout.
@@ -92,7 +101,7 @@ async fn recovers(gateway: &Gateway, client: &Client) {
     said(gateway, "the store takes receipts again").await;
     ask(client, 1).await;
     exact(gateway, BEFORE + DURING + AFTER + 1).await;
-    let mut outside = outside(gateway).await;
+    let mut outside = opened(gateway.folder()).await;
     let checked: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut outside).await.unwrap();
     assert_eq!(checked, "ok");
 }
@@ -104,7 +113,7 @@ async fn while_another_process_holds_the_ledger_locked_calls_go_on_and_are_settl
     let client = gateway.client().await;
     ask(&client, BEFORE).await;
     gateway.ledger(BEFORE).await;
-    let mut outside = outside(&gateway).await;
+    let mut outside = opened(gateway.folder()).await;
     let lock = outside.begin_with("BEGIN EXCLUSIVE").await.unwrap();
     fails(&gateway, &client, "database is locked").await;
     lock.rollback().await.unwrap();
@@ -195,11 +204,23 @@ async fn a_start_on_a_full_disk_is_one_clear_line() {
     let arguments = ["serve", "--config", "gateway.yaml"];
     let mut process = Process::start_after("trap '' XFSZ; ulimit -f 0", &arguments, folder.path(), &[]);
     assert_eq!(process.ended().await.code(), Some(1));
-    let line = eventually("an error", || async {
-        process.log().lines().find(|line| line.starts_with("error")).map(str::to_owned)
-    })
-    .await;
+    let line = error_line(&process).await;
     assert!(line.contains("cannot use the store ") && line.contains("disk is full"), "{line}");
+}
+
+#[tokio::test]
+async fn a_start_while_another_process_holds_the_ledger_locked_is_one_clear_line() {
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::write(folder.path().join("gateway.yaml"), "").unwrap();
+    let made = Process::run(&["keys", "create", "first", "--config", "gateway.yaml"], folder.path(), &[]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let mut outside = opened(folder.path()).await;
+    let _lock = outside.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+    let mut process = Process::start(&["serve", "--config", "gateway.yaml"], folder.path(), &[]);
+    assert_eq!(process.ended().await.code(), Some(1));
+    let line = error_line(&process).await;
+    let mend = "another process holds it locked. Stop that process and try again.";
+    assert!(line.contains("cannot use the store ") && line.ends_with(mend), "{line}");
 }
 
 #[test]
