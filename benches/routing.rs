@@ -63,6 +63,7 @@ fn row(at: usize) -> Provider {
             total: PATIENCE,
         },
         model_timeouts: Vec::new(),
+        tending: llm_gateway::config::Tending::default(),
         admission: AdmissionRule {
             ceiling: 4_096,
             adaptive: true,

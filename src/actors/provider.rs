@@ -2,6 +2,8 @@
 //! breaker's word) and feeds what they find into what all cells share of the account; the exchanges run as tasks of
 //! the thread, never in the actor's own context.
 
+mod tending;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,6 +59,7 @@ impl Actor for Provider {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        actix_rt::spawn(tending::tend(self.factory.clone(), ctx.address().downgrade()));
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Standings {
 pub struct ProviderStanding {
     /// The row.
     pub provider: Arc<Provider>,
+    /// Probes of it fail; `None` when it is not probed.
+    pub probes_fail: Option<bool>,
     /// How full it is.
     pub load: Load,
     /// Its credentials.
@@ -61,6 +63,7 @@ impl Standings {
         let mut targets: Vec<_> = account.targets().into_iter().filter_map(target).collect();
         targets.sort_by(|one, other| one.model.cmp(&other.model));
         ProviderStanding {
+            probes_fail: provider.tending.probe.as_ref().map(|_| account.is_down()),
             load: account.gate.load(&provider.admission),
             credentials: account.pool().standings(now),
             targets,

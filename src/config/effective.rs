@@ -133,6 +133,10 @@ fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
         "adaptive_limit": provider.admission.adaptive,
         "queue": { "length": provider.admission.queue, "timeout": ms(provider.admission.queue_timeout) },
         "breaker": breaker(&provider.breaker),
+        "warm_connections": provider.tending.warm_connections,
+        "probe": provider.tending.probe.as_ref().map(|probe| {
+            json!({"path": probe.path, "interval": ms(probe.interval), "timeout": ms(probe.timeout)})
+        }),
         "timeouts": timeouts::shown(&provider.timeouts),
         "model_timeouts": timeouts::models_shown(&provider.model_timeouts),
         "quirks": row.and_then(|row| row.get("quirks")).cloned().unwrap_or_else(|| json!({})),

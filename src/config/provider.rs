@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::route;
 use super::schema::Kind;
 use super::secret::{self, Outside, Resolved, Secret};
-use super::settings::{AdmissionRule, AuthStyle, BreakerRule, Provider};
+use super::settings::{AdmissionRule, AuthStyle, BreakerRule, ProbeRule, Provider, Tending};
 use super::timeouts;
 use super::value::{self, Typed};
 use crate::wire::Quirks;
@@ -114,7 +114,29 @@ impl Draft<'_> {
                 queue_timeout: read.duration("queue.timeout"),
             },
             breaker: breaker(&read),
+            tending: self.tending(&read),
         }
+    }
+
+    /// What is done for it between calls.
+    fn tending(&mut self, read: &Reader<'_>) -> Tending {
+        let path = read.text("probe.path");
+        if path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            self.problem("probe.path", "starts with `/`, e.g. /models");
+        }
+        let signs = matches!(read.text("auth").as_deref(), Some("aws" | "google" | "entra"));
+        if path.is_some() && signs {
+            self.problem(
+                "probe.path",
+                "is not possible with this `auth`: only a key can be sent with a probe",
+            );
+        }
+        let probe = path.map(|path| ProbeRule {
+            path,
+            interval: read.duration("probe.interval"),
+            timeout: read.duration("probe.timeout"),
+        });
+        Tending { warm_connections: read.count("warm_connections"), probe }
     }
 
     fn problem(&mut self, key: &str, message: impl Into<String>) {

@@ -176,6 +176,28 @@ pub struct Provider {
     pub admission: AdmissionRule,
     /// When it is not asked for a while.
     pub breaker: BreakerRule,
+    /// What is done for it between calls.
+    pub tending: Tending,
+}
+
+/// What is done for a provider between calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tending {
+    /// Connections that each cell keeps open ahead of calls.
+    pub warm_connections: usize,
+    /// How it is asked whether it is well.
+    pub probe: Option<ProbeRule>,
+}
+
+/// How a provider is asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeRule {
+    /// Path after `base_url`.
+    pub path: String,
+    /// How often.
+    pub interval: Duration,
+    /// How long it may take to answer.
+    pub timeout: Duration,
 }
 
 /// Where some models of a provider are served.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AdmissionRule, AuthStyle, BreakerRule, Provider, Route, Timeouts};
+use super::{AdmissionRule, AuthStyle, BreakerRule, Provider, Route, Tending, Timeouts};
 use crate::wire::Quirks;
 
 /// How long anything may take.
@@ -50,5 +50,6 @@ pub fn row(id: &str, port: u16) -> Provider {
             cool_down: Duration::from_secs(5),
             cool_down_max: Duration::from_secs(120),
         },
+        tending: Tending::default(),
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Accounts outlive a reload: a provider that is still there keeps what is known of it.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -34,6 +35,18 @@ pub struct Account {
     /// Models that the catalogue does not know: callers make names up, and must not crowd out those that it knows.
     strangers: Targets,
     others: Arc<TargetHealth>,
+    /// Probes fail.
+    down: Arc<AtomicBool>,
+    probes: Mutex<Probes>,
+}
+
+/// Probes that fail in a row before a provider is down.
+const PROBES_FAILED: u32 = 2;
+
+#[derive(Debug, Default)]
+struct Probes {
+    last: Option<Instant>,
+    failed: u32,
 }
 
 impl Account {
@@ -47,7 +60,36 @@ impl Account {
             targets: DashMap::new(),
             strangers: DashMap::new(),
             others: Arc::default(),
+            down: Arc::default(),
+            probes: Mutex::default(),
         }
+    }
+
+    fn probes(&self) -> MutexGuard<'_, Probes> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True for whoever's turn it is to probe: once in `interval`, over all cells.
+    pub fn begin_probe(&self, interval: Duration, now: Instant) -> bool {
+        let mut probes = self.probes();
+        let due = probes.last.is_none_or(|last| now.saturating_duration_since(last) >= interval);
+        if due {
+            probes.last = Some(now);
+        }
+        due
+    }
+
+    /// Takes how a probe went; true when the provider went down or came back with it.
+    pub fn probed(&self, well: bool) -> bool {
+        let mut probes = self.probes();
+        probes.failed = if well { 0 } else { probes.failed.saturating_add(1) };
+        let down = probes.failed >= PROBES_FAILED;
+        self.down.swap(down, Ordering::Relaxed) != down
+    }
+
+    /// True while probes fail.
+    pub fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
     }
 
     /// Its credentials.
@@ -88,7 +130,11 @@ impl Account {
         if targets.len() >= most {
             return Arc::clone(&self.others);
         }
-        Arc::clone(&targets.entry(Arc::clone(upstream)).or_default())
+        Arc::clone(
+            &targets
+                .entry(Arc::clone(upstream))
+                .or_insert_with(|| Arc::new(TargetHealth::probed(&self.down))),
+        )
     }
 }
 
@@ -122,6 +168,23 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_failed_probes_take_a_provider_down_softly_and_one_that_goes_well_brings_it_back() {
+        let now = Instant::now();
+        let account = Account::new(&crate::config::testing::row("up", 1), now);
+        let target = account.target(&Arc::from("m"));
+        let every = Duration::from_secs(30);
+        assert!(account.begin_probe(every, now) && !account.begin_probe(every, now));
+        assert!(account.begin_probe(every, now + every));
+        assert!(!account.probed(false) && !account.is_down());
+        assert!(account.probed(false) && account.is_down() && !account.probed(false));
+        let reading = target.reading(now);
+        assert!(reading.soft && reading.ejected_until.is_some_and(|until| now < until), "{reading:?}");
+        // It may still be asked, if nobody else can be.
+        assert!(target.admit(now, false).is_ok());
+        assert!(account.probed(true) && target.reading(now).ejected_until.is_none());
+    }
 
     #[test]
     fn models_are_kept_apart_and_made_up_names_crowd_nobody_out() {

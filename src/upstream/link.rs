@@ -19,10 +19,11 @@ use awc::http::header::{
 };
 use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::auth::{Credential, Keyring, Proof, Unproven};
-use crate::config::{AuthStyle, Provider, Secret};
+use crate::config::{AuthStyle, ProbeRule, Provider, Secret};
 use crate::error::Error;
 use crate::wire::WireFormat;
 
@@ -239,6 +240,35 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Opens connections, or keeps those open that there are, so that no call waits for one: each takes a request that
+    /// asks for nothing and proves nothing.
+    pub async fn warm(&self) {
+        let patience = self.provider.timeouts.connect * 2;
+        let ask = |_| timeout(patience, self.pooled.head(&self.provider.base_url).no_decompress().send());
+        let asked = join_all((0..self.provider.tending.warm_connections).map(ask)).await;
+        for answer in asked {
+            // Whoever does not answer is not there for calls either, and they will say so.
+            if let Ok(Err(error)) = answer {
+                tracing::debug!(provider = %self.provider.id, %error, "a connection could not be opened ahead");
+            }
+        }
+    }
+
+    /// Asks whether the provider is well: true when it answers with success in time.
+    pub async fn probe(&self, rule: &ProbeRule) -> bool {
+        let mut request = self
+            .pooled
+            .get(format!("{}{}", self.provider.base_url, rule.path))
+            .no_decompress()
+            .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+        if let Ok(Some(header)) = proof_by_key(&self.provider, 0) {
+            request = request.insert_header(header);
+        }
+        matches!(timeout(rule.timeout, request.send()).await, Ok(Ok(answer)) if answer.status().is_success())
+    }
+}
+
 fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) -> Client {
     let tcp = TcpConnector::default().service();
     let connect = fn_service(move |info: ConnectInfo<Uri>| {
@@ -329,22 +359,33 @@ fn head(
         let value = HeaderValue::from_str(value.expose()).map_err(|_| bad(&field))?;
         request = request.insert_header((name, value));
     }
-    if let Some(key) = provider.key(credential) {
-        let (name, value) = match &provider.auth {
-            // A token that stands in for an identity travels as any other.
-            AuthStyle::Bearer | AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra => {
-                (AUTHORIZATION, format!("Bearer {}", key.expose()))
-            }
-            AuthStyle::Header(name) => {
-                (HeaderName::try_from(name.as_str()).map_err(|_| bad("auth"))?, key.expose().to_owned())
-            }
-            AuthStyle::None => return freeze(request, &bad),
-        };
-        let mut value = HeaderValue::from_str(&value).map_err(|_| bad("api_key"))?;
-        value.set_sensitive(true);
-        request = request.insert_header((name, value));
+    if let Some(header) = proof_by_key(provider, credential)? {
+        request = request.insert_header(header);
     }
     freeze(request, &bad)
+}
+
+/// The header that proves who sends a request, where that is a key.
+fn proof_by_key(
+    provider: &Provider,
+    credential: usize,
+) -> Result<Option<(HeaderName, HeaderValue)>, LinkError> {
+    let bad =
+        |what: &str| LinkError(format!("providers.{}.{what} cannot be sent in an HTTP header", provider.id));
+    let Some(key) = provider.key(credential) else { return Ok(None) };
+    let (name, value) = match &provider.auth {
+        // A token that stands in for an identity travels as any other.
+        AuthStyle::Bearer | AuthStyle::Aws | AuthStyle::Google | AuthStyle::Entra => {
+            (AUTHORIZATION, format!("Bearer {}", key.expose()))
+        }
+        AuthStyle::Header(name) => {
+            (HeaderName::try_from(name.as_str()).map_err(|_| bad("auth"))?, key.expose().to_owned())
+        }
+        AuthStyle::None => return Ok(None),
+    };
+    let mut value = HeaderValue::from_str(&value).map_err(|_| bad("api_key"))?;
+    value.set_sensitive(true);
+    Ok(Some((name, value)))
 }
 
 fn freeze(

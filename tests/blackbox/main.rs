@@ -49,5 +49,6 @@ mod streaming;
 mod structure;
 mod support;
 mod tenancy;
+mod tending;
 mod upstream_faults;
 mod usage;

@@ -49,7 +49,7 @@ impl Shown {
     }
 
     fn provider(&self, standing: &ProviderStanding, room: &mut usize) {
-        let ProviderStanding { provider, load, credentials, targets } = standing;
+        let ProviderStanding { provider, load, credentials, targets, .. } = standing;
         let set = |gauge: &GaugeVec, labels: &[&str], value: f64| {
             // The labels are as many as the table says: a test renders all of them.
             if let Ok(gauge) = gauge.get_metric_with_label_values(labels) {

@@ -10,7 +10,7 @@ use crate::policy::pool::CredentialStanding;
 
 /// One provider; `config` is the effective configuration, whose secrets are masked.
 pub(super) fn provider(standing: &ProviderStanding, config: &Value, now: Instant) -> Value {
-    let ProviderStanding { provider, load, credentials, targets } = standing;
+    let ProviderStanding { provider, probes_fail, load, credentials, targets } = standing;
     let credential = config.get("providers").and_then(|all| all.get(&*provider.id)?.get("api_key"));
     let targets: Vec<Value> = targets.iter().map(|one| target(one, now)).collect();
     json!({
@@ -21,6 +21,7 @@ pub(super) fn provider(standing: &ProviderStanding, config: &Value, now: Instant
         "credential": credential,
         "has_credential": provider.has_credential(),
         "max_in_flight": provider.admission.ceiling,
+        "probe": probes_fail.map(|fail| if fail { "failing" } else { "well" }),
         "health": health(standing, now),
         "in_flight": load.in_flight,
         "in_flight_limit": load.limit,
@@ -34,10 +35,10 @@ pub(super) fn provider(standing: &ProviderStanding, config: &Value, now: Instant
 /// One word for all of it: `down` when nothing of it can be asked, `degraded` when not all can, `unknown` while
 /// nothing was asked.
 fn health(standing: &ProviderStanding, now: Instant) -> &'static str {
-    let ProviderStanding { credentials, targets, .. } = standing;
+    let ProviderStanding { probes_fail, credentials, targets, .. } = standing;
     let refused = credentials.iter().filter(|one| one.refused_for.is_some()).count();
     let out = targets.iter().filter(|one| is_out(&one.reading, now)).count();
-    if refused == credentials.len() || (out > 0 && out == targets.len()) {
+    if *probes_fail == Some(true) || refused == credentials.len() || (out > 0 && out == targets.len()) {
         "down"
     } else if refused + out > 0 || credentials.iter().any(|one| !one.resting.is_empty()) {
         "degraded"

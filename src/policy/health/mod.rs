@@ -6,7 +6,8 @@
 mod breaker;
 mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::breaker::Breaker;
@@ -117,7 +118,14 @@ const READING_LIFE: Duration = Duration::from_secs(1);
 
 /// The health of one target, over all cells.
 #[derive(Debug, Default)]
-pub struct TargetHealth(Mutex<Inner>);
+pub struct TargetHealth {
+    inner: Mutex<Inner>,
+    /// Probes of its provider fail.
+    down: Arc<AtomicBool>,
+}
+
+/// How long a target is passed over whose provider's probes fail; said anew at each reading.
+const DOWN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -128,8 +136,13 @@ struct Inner {
 }
 
 impl TargetHealth {
+    /// One whose provider is probed: `down` tells how that went.
+    pub fn probed(down: &Arc<AtomicBool>) -> Self {
+        Self { inner: Mutex::default(), down: Arc::clone(down) }
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known now, with numbers that are up to [`READING_LIFE`] old: for routing.
@@ -154,7 +167,7 @@ impl TargetHealth {
         };
         let Decayed { attempts, success_rate, ttft_ms, tokens_per_s } = sums;
         let breaker = &inner.breaker;
-        Reading {
+        let mut reading = Reading {
             success_rate,
             ttft_ms,
             tokens_per_s,
@@ -163,7 +176,13 @@ impl TargetHealth {
             ejected_until: breaker.ejected_until(now),
             probing: breaker.is_probing(now),
             soft: breaker.is_soft(now),
+        };
+        let barred = reading.probing || reading.ejected_until.is_some_and(|until| now < until);
+        if !barred && self.down.load(Ordering::Relaxed) {
+            // As by a rate: when all are down, somebody must still be asked.
+            (reading.ejected_until, reading.soft) = (Some(now + DOWN), true);
         }
+        reading
     }
 
     /// Asks the breaker. With `ignore_soft` an ejection by a rate does not count.
