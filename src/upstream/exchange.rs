@@ -4,10 +4,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use awc::ClientResponse;
-use awc::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use awc::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -19,6 +19,7 @@ use super::failure::{self, SendFailure};
 use super::link::{Link, LinkError, Outgoing};
 use super::meter::Meter;
 use super::room::{Room, Waiting};
+use super::told;
 use crate::chat::Usage;
 use crate::config::Timeouts;
 use crate::error::Error;
@@ -248,26 +249,12 @@ async fn refused(
     status: u16,
 ) -> (Error, Option<Duration>) {
     let provider = &link.provider;
-    let retry_after = retry_after(response);
+    let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let retry_after = told::retry_after(&header, SystemTime::now());
     let body = drain::whole(response, attempt.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await;
     let fault = attempt.out.wire.decode_error(status, &body.unwrap_or_default());
     let told = retry_after.or(fault.retry_after);
     (Fault { retry_after: told, ..fault }.into_error(&provider.id), told)
-}
-
-/// `retry-after-ms`, else `Retry-After` in seconds or as a date.
-fn retry_after(response: &ClientResponse) -> Option<Duration> {
-    let text = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
-    let seconds =
-        |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let precise = text("retry-after-ms").and_then(seconds).map(|thousandfold| thousandfold / 1000);
-    precise.or_else(|| text(RETRY_AFTER.as_str()).and_then(|given| seconds(given).or_else(|| until(given))))
-}
-
-/// Time until an HTTP date; `None` when it is past, or no date.
-fn until(date: &str) -> Option<Duration> {
-    let at = time::OffsetDateTime::parse(date, &time::format_description::well_known::Rfc2822).ok()?;
-    (std::time::SystemTime::from(at)).duration_since(std::time::SystemTime::now()).ok()
 }
 
 /// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.

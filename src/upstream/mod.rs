@@ -10,6 +10,7 @@ mod link;
 mod meter;
 mod room;
 mod tls;
+mod told;
 
 pub use auth::Keyring;
 pub use call::{Call, CallFacts};

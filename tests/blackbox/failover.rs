@@ -129,6 +129,8 @@ async fn a_limited_upstream_says_when_to_come_back() {
         (format!("retry-after: {}\r\n", date(-90)), 1..=1),
         ("retry-after: soon\r\n".to_owned(), 1..=1),
         ("retry-after: -5\r\n".to_owned(), 1..=1),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 1m2s\r\n".to_owned(), 62..=62),
+        ("x-ratelimit-remaining-tokens: 9\r\nx-ratelimit-reset-tokens: 1m2s\r\n".to_owned(), 1..=1),
     ] {
         let answer = alone(refusal(429, &headers)).await;
         assert_eq!((answer.status, answer.code().as_str()), (429, "upstream_rate_limited"));
