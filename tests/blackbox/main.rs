@@ -13,6 +13,7 @@ mod admin;
 mod agents;
 mod bodies;
 mod chat;
+mod clock;
 mod config_files;
 mod credentials;
 mod crowds;
