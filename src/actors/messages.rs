@@ -97,6 +97,8 @@ pub enum Verdict {
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Ticket, Error>")]
 pub struct Enqueue {
+    /// What it waits to ask.
+    pub target: Target,
     /// Who waits.
     pub share: Share,
     /// It waits until then.

@@ -77,15 +77,8 @@ impl Provider {
     fn hold(&mut self, attempt: &Attempt, permit: Permit, now: Instant) -> Result<Held, Error> {
         let Factory { link, account, .. } = &self.factory;
         let provider = &link.provider;
-        let pass = attempt.target.health.admit(now, attempt.target.ignore_soft).map_err(|wait| {
-            Error::Overloaded {
-                message: format!(
-                    "{} is not asked for this model just now: it failed too often.",
-                    provider.id
-                ),
-                retry_after: wait,
-            }
-        })?;
+        let pass = attempt.target.health.admit(now, attempt.target.ignore_soft);
+        let pass = pass.map_err(|wait| ejected(&provider.id, wait))?;
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let wanted = Wanted {
             model: &attempt.target.upstream,
@@ -144,6 +137,12 @@ impl Provider {
     }
 }
 
+/// The breaker's word.
+fn ejected(provider: &str, retry_after: Duration) -> Error {
+    let message = format!("{provider} is not asked for this model just now: it failed too often.");
+    Error::Overloaded { message, retry_after }
+}
+
 impl Handler<Execute> for Provider {
     type Result = Result<Verdict, Error>;
 
@@ -165,11 +164,15 @@ impl Handler<Enqueue> for Provider {
     type Result = Result<Ticket, Error>;
 
     fn handle(&mut self, message: Enqueue, _: &mut Context<Self>) -> Result<Ticket, Error> {
-        let Enqueue { share, deadline } = message;
+        let Enqueue { target, share, deadline } = message;
         self.takes_calls()?;
         let Factory { link, account, .. } = &self.factory;
-        let provider = &link.provider;
-        account.gate.enqueue(&share, &provider.admission, Instant::now(), deadline).map_err(|shed| {
+        let (provider, now) = (&link.provider, Instant::now());
+        // Nobody waits for a place that the breaker would not let it take.
+        if let Some(wait) = target.health.reading(now).barred_for(now, target.ignore_soft) {
+            return Err(ejected(&provider.id, wait));
+        }
+        account.gate.enqueue(&share, &provider.admission, now, deadline).map_err(|shed| {
             let Shed { retry_after } = shed;
             let message = format!("{} has as many requests from here as it takes.", provider.id);
             Error::Overloaded { message, retry_after }

@@ -120,7 +120,11 @@ impl Dispatch {
     /// Takes a place in the queue of a provider that is full.
     async fn enqueue(&self, assignee: Assignee) -> Result<Waiting, Error> {
         let ends = self.order.deadline.min(Instant::now() + assignee.provider.admission.queue_timeout);
-        let message = Enqueue { share: self.order.share.clone(), deadline: ends.into_std() };
+        let message = Enqueue {
+            target: assignee.target.clone(),
+            share: self.order.share.clone(),
+            deadline: ends.into_std(),
+        };
         let Ok(placed) = timeout_at(self.order.deadline, assignee.address.send(message)).await else {
             return Err(Error::Timeout(
                 "The gateway could not ask a provider in time; try again.".to_owned(),

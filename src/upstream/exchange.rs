@@ -238,7 +238,8 @@ async fn send(
     tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
     let second =
         timeout(limit, link.send_fresh(&attempt.out, proof).map_err(unsendable)?).await.map_err(late)?;
-    second.map_err(|error| failure::of_send(&error, &provider.id))
+    // The first connection was there: the upstream may have read the request, whatever became of the second.
+    second.map_err(|error| SendFailure { reached: true, ..failure::of_send(&error, &provider.id) })
 }
 
 /// Reads an error answer, and how long it says to wait.

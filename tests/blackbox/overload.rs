@@ -115,3 +115,25 @@ async fn a_client_that_leaves_the_queue_leaves_its_place() {
     assert_eq!(client.ask("up/m", json!({})).await.status, 200);
     gateway.idle().await;
 }
+
+#[tokio::test]
+async fn nobody_waits_for_a_place_where_the_breaker_lets_nobody_in() {
+    let up = Upstream::start(|request| match request.json()["model"].as_str() {
+        Some("bad") => Script::new().send(whole(500, &json!({"error": {"message": "because"}}))),
+        _ => Script::new().until_closed(),
+    })
+    .await;
+    let row =
+        "max_in_flight: 1, queue: { timeout: 600s }, breaker: { consecutive_failures: 1, cool_down: 60s }";
+    let config = format!("providers:\n  up: {{ base_url: '{}', {row} }}\n", up.base_url());
+    let gateway = Setup::new(config).start().await;
+    let client = gateway.client().await;
+    assert_eq!(client.ask("up/bad", json!({})).await.status, 502);
+    let holds = tokio::spawn(Answer::of(client.request(&question("up/slow", json!({})))));
+    up.reached(2).await;
+    let answer = client.ask("up/bad", json!({})).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"), "{}", answer.text());
+    assert!(answer.text().contains("failed too often"), "{}", answer.text());
+    assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| (50..=60).contains(&seconds)));
+    holds.abort();
+}

@@ -106,6 +106,14 @@ pub struct Reading {
     pub soft: bool,
 }
 
+impl Reading {
+    /// How long the target is not asked yet; with `ignore_soft` an ejection by a rate does not count.
+    pub fn barred_for(&self, now: Instant, ignore_soft: bool) -> Option<Duration> {
+        let left = self.ejected_until.map(|until| until.saturating_duration_since(now));
+        left.filter(|left| !left.is_zero() && !(self.soft && ignore_soft))
+    }
+}
+
 /// The right to ask a target once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
