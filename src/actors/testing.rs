@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use arc_swap::ArcSwap;
@@ -13,6 +14,8 @@ use crate::catalog::{Price, Rates};
 use crate::chat::Usage;
 use crate::config::{Outside, assemble};
 use crate::money::Usd;
+use crate::policy::account::Accounts;
+use crate::policy::health::{Observation, Sign};
 use crate::policy::route::Router;
 use crate::receipt::{Batch, CallRecord, Caller, Outcome, Receipt};
 use crate::upstream::Keyring;
@@ -74,9 +77,20 @@ pub fn current() -> Current {
     Current { settings, router: Arc::new(router), tls, keyring: Keyring::default() }
 }
 
-/// How the providers of an empty configuration stand.
+/// How a provider `p` stands whose model `m` was asked once.
 pub fn standings() -> Standings {
-    Standings::new(Arc::new(ArcSwap::from_pointee(current())), Arc::default())
+    let (mut current, accounts, now) = (current(), Arc::<Accounts>::default(), Instant::now());
+    let row = Arc::new(crate::config::testing::row("p", 1));
+    let seen = Observation {
+        sign: Sign::Good,
+        ttft: None,
+        duration: Duration::from_millis(30),
+        output_tokens: None,
+        probe: None,
+    };
+    accounts.of(&row, now).target(&Arc::from("m")).record(&seen, &row.breaker, now);
+    current.settings.providers.insert("p".to_owned(), row);
+    Standings::new(Arc::new(ArcSwap::from_pointee(current)), accounts)
 }
 
 /// Passes on every batch it gets; takes the next only when the last was taken, if its channel is that small.

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 
 use super::super::SqliteStore;
 use crate::store::testing::{TempFolder, by, named, store};
-use crate::store::{Store as _, StoreError};
+use crate::store::{Handling, Store as _, StoreError};
 
 fn refusal(result: Result<SqliteStore, StoreError>) -> String {
     let Err(StoreError::Unusable(text)) = result else { panic!("opened, or another error") };
@@ -68,7 +68,28 @@ async fn a_schema_newer_than_the_binary_is_refused_and_left_alone() {
     store.close().await;
     for _ in 0..2 {
         let text = refusal(SqliteStore::open(folder.path()).await);
-        assert!(text.contains("schema is version 99, this binary knows 1"), "{text}");
+        assert!(text.contains("schema is version 99, this binary knows 2"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_up_and_keeps_its_keys() {
+    let folder = TempFolder::new();
+    let file = folder.path().join(SqliteStore::FILE_NAME);
+    let first = include_str!("../migrations/0001_initial.sql");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let old = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::raw_sql(first).execute(&old).await.unwrap();
+    let key = "INSERT INTO keys (id, digest, prefix, name, models_allow, models_deny, tags, created_ms, revision) \
+               VALUES ('key_1', zeroblob(32), 'lgw_abcd', 'old', '[]', '[]', '[]', 5, 1)";
+    sqlx::raw_sql(key).execute(&old).await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 1").execute(&old).await.unwrap();
+    old.close().await;
+    for _ in 0..2 {
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        let record = store.key("key_1").await.unwrap();
+        assert_eq!((record.spec.name.as_str(), record.spec.handling), ("old", Handling::default()));
+        store.close().await;
     }
 }
 
