@@ -61,8 +61,19 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
 }
 
-/// How a reload ended: with what it did, or with all that is wrong.
-pub type Outcome = Result<Reloaded, Vec<Problem>>;
+/// Why a reload did nothing, or is not known to have done anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReloaded {
+    /// All that is wrong with the new configuration; the old one stays in force.
+    Wrong(Vec<Problem>),
+    /// Not now, for this reason; the old one stays in force.
+    Busy(&'static str),
+    /// It takes too long; how it ends will be in the log.
+    Late,
+}
+
+/// How a reload ended.
+pub type Outcome = Result<Reloaded, NotReloaded>;
 
 /// Asks the process to read its configuration again.
 #[derive(Clone, Debug)]
@@ -78,20 +89,19 @@ impl Reloads {
     /// Reloads now.
     ///
     /// # Errors
-    /// Everything that is wrong with the new configuration; the old one stays in force.
+    /// Everything that is wrong with the new configuration, or why it was not read.
     pub async fn reload(&self) -> Outcome {
-        let no = |message: &str| vec![Problem::new("reload", message)];
         let (answer, outcome) = oneshot::channel();
         if let Err(refused) = self.0.try_send(answer) {
-            return Err(no(match refused {
-                mpsc::error::TrySendError::Full(_) => "others are waiting for a reload already; try again",
+            return Err(NotReloaded::Busy(match refused {
+                mpsc::error::TrySendError::Full(_) => "others wait for a reload already",
                 mpsc::error::TrySendError::Closed(_) => "this process has no configuration to read again",
             }));
         }
         match timeout(PATIENCE, outcome).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(no("the process is ending")),
-            Err(_) => Err(no("it takes too long; see the log for how it ends")),
+            Ok(Err(_)) => Err(NotReloaded::Busy("the process is ending")),
+            Err(_) => Err(NotReloaded::Late),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `llm-gateway serve`: the real thing, until a signal ends it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +21,16 @@ pub(super) const EXIT_FAILED: u8 = 1;
 /// # Errors
 /// Every problem, with its path.
 pub fn load(file: Option<&Path>) -> Result<(Loaded, Arc<Catalog>), Vec<Problem>> {
-    let mut loaded = config::load(file)?;
-    loaded.files.extend(loaded.settings.catalog.file.clone());
+    load_noting(file, &mut Vec::new())
+}
+
+/// As [`load`]; adds to `files` what was read for it, also where it fails.
+fn load_noting(
+    file: Option<&Path>,
+    files: &mut Vec<PathBuf>,
+) -> Result<(Loaded, Arc<Catalog>), Vec<Problem>> {
+    let loaded = config::load(file, files)?;
+    files.extend(loaded.settings.catalog.file.clone());
     let catalog = load_catalog(&loaded.settings)?;
     let problems = config::check_aliases(&loaded.settings, &|name| catalog.model(name).is_some());
     if problems.is_empty() { Ok((loaded, Arc::new(catalog))) } else { Err(problems) }
@@ -47,7 +55,8 @@ const SIGTERM: &str = "SIGTERM";
 
 /// Runs until SIGINT or SIGTERM; gives the exit code.
 pub fn run(file: Option<&Path>) -> u8 {
-    let (loaded, catalog) = match load(file) {
+    let mut files = Vec::new();
+    let (loaded, catalog) = match load_noting(file, &mut files) {
         Ok(loaded) => loaded,
         Err(problems) => {
             out::err(&check::problems(&problems));
@@ -62,7 +71,7 @@ pub fn run(file: Option<&Path>) -> u8 {
         tracing::warn!("{warning}");
     }
     let again = file.map(Path::to_owned);
-    let sources = Sources { load: Arc::new(move || load(again.as_deref())), files: loaded.files };
+    let sources = Sources::new(Arc::new(move |files| load_noting(again.as_deref(), files)), files);
     match System::new().block_on(serve(&loaded.settings, catalog, sources)) {
         Ok(0) => 0,
         Ok(unsettled) => {
@@ -90,8 +99,9 @@ async fn serve(settings: &Settings, catalog: Arc<Catalog>, sources: Sources) -> 
             signal = ended.wait() => break signal,
             Some(()) = hangup.recv() => {
                 tracing::info!("SIGHUP: reading the configuration again");
-                // How it went is in the log.
-                let _ = gateway.reloads().reload().await;
+                // Not waited for: a signal to end must be heard meanwhile. How it went is in the log.
+                let reloads = gateway.reloads().clone();
+                actix_rt::spawn(async move { drop(reloads.reload().await) });
             }
         }
     };

@@ -19,11 +19,13 @@ pub const DEFAULT_FILE: &str = "config/gateway.yaml";
 const FILE_MAX: u64 = 4 << 20;
 
 /// Loads the configuration: built-in defaults, then `file` (or [`DEFAULT_FILE`] if it is there), then the environment.
+/// Adds to `files` what was read for it, or would have been, also where it fails.
 ///
 /// Errors: every problem at once, each with its path.
-pub fn load(file: Option<&Path>) -> Result<Loaded, Vec<Problem>> {
+pub fn load(file: Option<&Path>, files: &mut Vec<PathBuf>) -> Result<Loaded, Vec<Problem>> {
     let default = Path::new(DEFAULT_FILE);
     let file = file.or_else(|| default.exists().then_some(default));
+    files.extend(file.map(Path::to_owned));
     let text = match file {
         Some(path) => {
             let why = |why| vec![Problem::new(path.display().to_string(), format!("cannot be read: {why}"))];
@@ -32,9 +34,9 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Vec<Problem>> {
         None => None,
     };
     let env = |name: &str| std::env::var(name).ok();
-    let files = RefCell::new(file.map(Path::to_owned).into_iter().collect::<Vec<_>>());
+    let noting = RefCell::new(files);
     let noted = |path: &Path| {
-        files.borrow_mut().push(path.to_owned());
+        noting.borrow_mut().push(path.to_owned());
         secret_file(path)
     };
     let outside = Outside { env: &env, file: &noted };
@@ -42,9 +44,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Vec<Problem>> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
     let file = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-    let mut loaded = assemble(file, variables, &outside)?;
-    loaded.files = files.into_inner();
-    Ok(loaded)
+    assemble(file, variables, &outside)
 }
 
 /// Layers and resolves: `file` is its name and text. Without I/O of its own, for tests and for reloading.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,6 +16,9 @@ use super::settings::{CatalogSettings, Log, Provider, ReasoningSettings, Routing
 use super::{aliases, effective, provider, validate};
 use crate::chat::Routing;
 
+/// The shortest time that a client may take nothing for.
+const WRITE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
 /// A configuration that holds.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -24,8 +28,6 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Where a value that is not a default came from: dotted path -> `file` or the name of a variable.
     pub origins: BTreeMap<String, String>,
-    /// Files that were read for it: itself, and those of secrets.
-    pub files: Vec<PathBuf>,
 }
 
 /// Resolves a merged `tree`.
@@ -79,7 +81,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         return Err(problems);
     }
     settings.effective = effective::render(tree, &settings, &wanted);
-    Ok(Loaded { settings, warnings, origins: BTreeMap::new(), files: Vec::new() })
+    Ok(Loaded { settings, warnings, origins: BTreeMap::new() })
 }
 
 fn server(read: &Reader<'_>) -> Server {
@@ -225,6 +227,12 @@ fn cross_checks(settings: &Settings, rows: &Rows, problems: &mut Vec<Problem>, w
         problems.push(Problem::new(
             "ops.listen",
             "is the address of `server.listen`; the two listeners need one each",
+        ));
+    }
+    if settings.server.write_timeout < WRITE_TIMEOUT_MIN {
+        problems.push(Problem::new(
+            "server.write_timeout",
+            "is at least 1s: a client needs some time to say that it took what was sent",
         ));
     }
     if settings.providers.is_empty() && problems.is_empty() {

@@ -436,11 +436,11 @@ fn the_example_file_loads_and_its_general_values_are_the_defaults() {
 
 #[test]
 fn the_real_edge_reads_files_and_reports_those_it_cannot_read() {
-    let missing = load(Some(Path::new("/nowhere/gateway.yaml"))).unwrap_err();
+    let missing = load(Some(Path::new("/nowhere/gateway.yaml")), &mut Vec::new()).unwrap_err();
     assert_eq!(missing[0].path, "/nowhere/gateway.yaml");
     assert!(missing[0].message.contains("cannot be read"));
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/gateway.example.yaml");
-    let problems = load(Some(Path::new(example))).unwrap_err();
+    let problems = load(Some(Path::new(example)), &mut Vec::new()).unwrap_err();
     assert_eq!(problems.len(), 1, "only the secret file is not there: {problems:#?}");
     assert_eq!(problems[0].path, "providers.mistral.api_key");
 }

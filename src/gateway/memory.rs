@@ -17,17 +17,15 @@ const POLL: Duration = Duration::from_millis(100);
 const SHARE: u64 = 85;
 /// Hundredths of the limit below which calls are taken again.
 const RELIEF: u64 = 95;
-/// Where a cgroup says how much memory it has: version 2, then version 1.
-const CGROUP_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+/// Where cgroups are, and what the file of a limit is called: version 2, then version 1.
+const CGROUPS: [(&str, &str); 2] =
+    [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
 /// Limits from here on mean that there is none.
 const NO_LIMIT: u64 = 1 << 50;
 
 /// Watches, as a task of this thread. Where the system does not say, nothing is refused.
 pub fn watch(live: Live, state: MemoryState) -> JoinHandle<()> {
-    let by_cgroup = CGROUP_LIMITS
-        .iter()
-        .find_map(|file| limit(&fs::read_to_string(file).ok()?))
-        .map(|limit| limit / 100 * SHARE);
+    let by_cgroup = cgroup_limit().map(|limit| limit / 100 * SHARE);
     tokio::task::spawn_local(async move {
         loop {
             sleep(POLL).await;
@@ -45,6 +43,25 @@ pub fn watch(live: Live, state: MemoryState) -> JoinHandle<()> {
             }
         }
     })
+}
+
+/// The least that this process's cgroup and those above it allow.
+fn cgroup_limit() -> Option<u64> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    CGROUPS
+        .iter()
+        .flat_map(|(root, file)| folders(&own).map(move |folder| format!("{root}{folder}/{file}")))
+        .filter_map(|file| limit(&fs::read_to_string(file).ok()?))
+        .min()
+}
+
+/// The folders of a process's cgroups and of those above them, by `/proc/self/cgroup`; in a container there may be the
+/// root alone.
+fn folders(own: &str) -> impl Iterator<Item = &str> {
+    let paths = own.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let up =
+        |path| std::iter::successors(Some(path), |path: &&str| path.rsplit_once('/').map(|(above, _)| above));
+    paths.flat_map(up).map(|path| path.trim_end_matches('/')).chain([""])
 }
 
 /// A limit that is refused at is not taken at again before there is some room below it.
@@ -78,6 +95,14 @@ mod tests {
     fn no_limit_is_read_as_none() {
         assert_eq!(limit("1073741824\n"), Some(1 << 30));
         assert_eq!((limit("max\n"), limit("9223372036854771712"), limit("")), (None, None, None));
+    }
+
+    #[test]
+    fn a_cgroup_is_below_others() {
+        let found: Vec<&str> = folders("0::/system.slice/gateway.service\n").collect();
+        assert_eq!(found, ["/system.slice/gateway.service", "/system.slice", "", ""]);
+        assert_eq!(folders("0::/\n").collect::<Vec<_>>(), ["", "", ""]);
+        assert_eq!(folders("").collect::<Vec<_>>(), [""]);
     }
 
     #[test]

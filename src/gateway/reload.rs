@@ -5,6 +5,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +13,11 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::current::current;
 use crate::actors::gauges::Gauges;
-use crate::actors::live::{Live, Outcome, Reloaded};
+use crate::actors::live::{Live, NotReloaded, Outcome, Reloaded};
 use crate::actors::messages::Reload;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
@@ -26,17 +27,57 @@ use crate::policy::account::Accounts;
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(1);
+/// How long reading may take: files may be on a network.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Reads configuration and catalogue.
-pub type Source = Arc<dyn Fn() -> Result<(Loaded, Arc<Catalog>), Vec<Problem>> + Send + Sync>;
+/// Reads configuration and catalogue; adds to the list what was read for it, also where it fails.
+pub type Source =
+    Arc<dyn Fn(&mut Vec<PathBuf>) -> Result<(Loaded, Arc<Catalog>), Vec<Problem>> + Send + Sync>;
 
 /// Where a new configuration comes from.
 #[derive(Clone)]
 pub struct Sources {
-    /// Reads all of it.
-    pub load: Source,
-    /// The files it was read from the last time that it could be.
-    pub files: Vec<PathBuf>,
+    load: Source,
+    /// The files it was read from the last time.
+    files: Vec<PathBuf>,
+    /// What they were like then.
+    seen: u64,
+}
+
+impl Sources {
+    /// A source that has just read these files.
+    pub fn new(load: Source, files: Vec<PathBuf>) -> Self {
+        let seen = fingerprint(&files);
+        Self { load, files, seen }
+    }
+}
+
+/// What files are like, as a number: which ones they are, how long, how old. They are not opened, so that neither one that
+/// blocks nor one without end does any harm.
+fn fingerprint(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        let like = std::fs::metadata(file).map(|like| {
+            (
+                like.dev(),
+                like.ino(),
+                like.len(),
+                like.mtime(),
+                like.mtime_nsec(),
+                like.ctime(),
+                like.ctime_nsec(),
+            )
+        });
+        like.map_err(|error| error.kind()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Runs what may block for ever on a thread of its own, which nobody waits for: `None` when it takes too long.
+async fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, done) = oneshot::channel();
+    std::thread::Builder::new().name("reload".to_owned()).spawn(move || drop(sender.send(work()))).ok()?;
+    timeout(PATIENCE, done).await.ok()?.ok()
 }
 
 /// What reloads.
@@ -74,7 +115,6 @@ impl Reloading {
 
     /// Serves those who ask and watches the files, for good.
     pub async fn run(mut self, mut asked: mpsc::Receiver<oneshot::Sender<Outcome>>) {
-        let mut seen = self.fingerprint().await;
         // A file that is being written is not read: it must look the same twice.
         let mut settling = None;
         loop {
@@ -82,7 +122,6 @@ impl Reloading {
                 biased;
                 answer = asked.recv() => {
                     let Some(answer) = answer else { return };
-                    seen = self.fingerprint().await;
                     settling = None;
                     let outcome = self.reload().await;
                     // Who asked may have gone.
@@ -92,11 +131,14 @@ impl Reloading {
                     if !self.live.load().settings.server.config_watch {
                         continue;
                     }
-                    let now = self.fingerprint().await;
-                    if now == seen {
+                    let Some(now) = self.look().await else { continue };
+                    if now == self.sources.seen {
                         settling = None;
+                    } else if settling == Some(now) && self.is_emptied() {
+                        self.sources.seen = now;
+                        tracing::error!("the configuration file is empty and is not taken; SIGHUP would take it");
                     } else if settling == Some(now) {
-                        (seen, settling) = (now, None);
+                        settling = None;
                         // Told in the log.
                         let _ = self.reload().await;
                     } else {
@@ -107,53 +149,53 @@ impl Reloading {
         }
     }
 
-    /// What the files hold, as a number: their dates say little where files are links that are turned.
-    async fn fingerprint(&self) -> u64 {
+    /// The configuration file is there and empty: the defaults would replace everything, which who empties a file to write
+    /// it anew does not mean.
+    fn is_emptied(&self) -> bool {
+        let file = self.sources.files.first();
+        file.and_then(|file| std::fs::metadata(file).ok()).is_some_and(|like| like.len() == 0)
+    }
+
+    /// What the files are like now; `None` when nobody can tell.
+    async fn look(&self) -> Option<u64> {
         let files = self.sources.files.clone();
-        let hashed = tokio::task::spawn_blocking(move || {
-            let mut hasher = DefaultHasher::new();
-            for file in files {
-                std::fs::read(file).map_err(|error| error.kind()).hash(&mut hasher);
-            }
-            hasher.finish()
-        });
-        hashed.await.unwrap_or(0)
+        detached(move || fingerprint(&files)).await
     }
 
     /// Reads, checks, and puts in force; says how it went.
     async fn reload(&mut self) -> Outcome {
         let load = Arc::clone(&self.sources.load);
-        let loaded = tokio::task::spawn_blocking(move || load()).await;
-        let outcome = loaded
-            .unwrap_or_else(|_| Err(vec![Problem::new("reload", "reading the configuration failed")]))
-            .and_then(|(loaded, catalog)| self.take(loaded, catalog));
+        let (before, known) = (self.look().await, self.sources.files.clone());
+        let read = detached(move || {
+            let mut files = Vec::new();
+            let loaded = load(&mut files);
+            let seen = fingerprint(&files);
+            (loaded, files, seen)
+        });
+        let outcome = match read.await {
+            None => Err(NotReloaded::Wrong(vec![Problem::new("reload", "the files cannot be read in time")])),
+            Some((loaded, files, seen)) => {
+                // What changed while it was read is a change to come.
+                self.sources.seen = if files == known { before.unwrap_or(seen) } else { seen };
+                self.sources.files = files;
+                let taken = loaded.and_then(|(loaded, catalog)| {
+                    // One that fails in a way that nobody foresaw must not end the watch.
+                    let taking = std::panic::AssertUnwindSafe(|| self.take(loaded, catalog));
+                    std::panic::catch_unwind(taking).unwrap_or_else(|_| {
+                        Err(vec![Problem::new("reload", "an internal error; see the log")])
+                    })
+                });
+                taken.map_err(NotReloaded::Wrong)
+            }
+        };
         self.gauges.config.reloaded(outcome.is_ok());
-        match &outcome {
-            Ok(Reloaded { changed, start_only, warnings }) => {
-                for warning in warnings {
-                    tracing::warn!("{warning}");
-                }
-                tracing::info!(changed = changed.join(", "), "configuration reloaded");
-                if !start_only.is_empty() {
-                    let keys = start_only.join(", ");
-                    tracing::warn!(
-                        keys,
-                        "these are read at the start only; restart the gateway to change them"
-                    );
-                }
-            }
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!(%problem, "the new configuration is not taken; the old one stays in force");
-                }
-            }
-        }
+        tell(&outcome);
         outcome
     }
 
     /// Puts a configuration in force.
-    fn take(&mut self, loaded: Loaded, catalog: Arc<Catalog>) -> Outcome {
-        let Loaded { mut settings, warnings, files, .. } = loaded;
+    fn take(&self, loaded: Loaded, catalog: Arc<Catalog>) -> Result<Reloaded, Vec<Problem>> {
+        let Loaded { mut settings, warnings, .. } = loaded;
         let old = self.live.load_full();
         let start_only = keep(&old.settings, &mut settings);
         let mut changed = changes(&old.settings, &settings);
@@ -166,15 +208,64 @@ impl Reloading {
         let new = current(settings, catalog, &self.accounts, Arc::clone(&old.tls))
             .map_err(|error| vec![Problem::new("providers", error.to_string())])?;
         let new = Arc::new(new);
-        self.accounts.reloaded(new.settings.providers.values(), Instant::now());
         // Under the lock: a cell that starts meanwhile sees either the old and this message, or the new.
         let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        self.accounts.reloaded(new.settings.providers.values(), Instant::now());
         self.live.store(Arc::clone(&new));
         for supervisor in &*supervisors {
             // One message per reload: the mailbox's bound is not asked.
             supervisor.do_send(Reload(Arc::clone(&new)));
         }
-        self.sources.files = files;
         Ok(Reloaded { changed, start_only, warnings })
+    }
+}
+
+/// Says in the log how a reload went.
+fn tell(outcome: &Outcome) {
+    match outcome {
+        Ok(Reloaded { changed, start_only, warnings }) => {
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            tracing::info!(changed = changed.join(", "), "configuration reloaded");
+            if !start_only.is_empty() {
+                let keys = start_only.join(", ");
+                tracing::warn!(keys, "these are read at the start only; restart the gateway to change them");
+            }
+        }
+        Err(NotReloaded::Wrong(problems)) => {
+            for problem in problems {
+                tracing::error!(%problem, "the new configuration is not taken; the old one stays in force");
+            }
+        }
+        Err(NotReloaded::Busy(_) | NotReloaded::Late) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_change_come_or_go_look_different_and_nothing_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        let look = || fingerprint(std::slice::from_ref(&file));
+        let missing = look();
+        std::fs::write(&file, "one").unwrap();
+        let one = look();
+        assert!(missing != one && one == look());
+        // As long as before, and put in its place as orchestrators do it.
+        std::fs::write(folder.path().join("b"), "two").unwrap();
+        std::fs::rename(folder.path().join("b"), &file).unwrap();
+        assert_ne!(look(), one);
+        // It would take for ever to read.
+        assert_ne!(fingerprint(&[PathBuf::from("/dev/zero")]), one);
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_none() {
+        assert_eq!(detached(|| 7).await, Some(7));
+        assert_eq!(detached(|| -> u8 { panic!("as asked") }).await, None);
     }
 }

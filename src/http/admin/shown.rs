@@ -1,7 +1,7 @@
 //! Handlers of what the process runs by: configuration, providers, catalogue.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::reply::Fault;
 use super::query::Params;
 use super::standings;
-use crate::actors::live::{Current, Live, Reloaded, Reloads};
+use crate::actors::live::{Current, Live, NotReloaded, Reloaded, Reloads};
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::{Capability, Model, Offer};
@@ -40,13 +40,21 @@ pub(super) async fn reload(request: HttpRequest, shown: web::Data<Shown>) -> Rep
     match shown.reloads.reload().await {
         Ok(Reloaded { changed, start_only, warnings }) => Ok(HttpResponse::Ok()
             .json(json!({"changed": changed, "start_only": start_only, "warnings": warnings}))),
-        Err(problems) => {
+        Err(NotReloaded::Wrong(problems)) => {
             let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
             let message = format!(
                 "The configuration was not taken; the old one stays in force. {}",
                 problems.join(" \u{2022} ")
             );
             Err(Fault(Error::invalid_code(message, None, "invalid_configuration")))
+        }
+        Err(NotReloaded::Busy(why)) => {
+            let message = format!("Nothing was reloaded: {why}. Try again.");
+            Err(Fault(Error::Overloaded { message, retry_after: Duration::from_secs(1) }))
+        }
+        Err(NotReloaded::Late) => {
+            let message = "The reload takes too long; the log says how it ends.";
+            Err(Fault(Error::Timeout(message.to_owned())))
         }
     }
 }
