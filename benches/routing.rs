@@ -79,7 +79,7 @@ fn row(at: usize) -> Provider {
 fn router(accounts: &Accounts, mode: Routing) -> Router {
     let now = Instant::now();
     let upstream = |at: usize| {
-        let row = row(at);
+        let row = std::sync::Arc::new(row(at));
         Upstream {
             id: Arc::clone(&row.id),
             catalog: Arc::clone(&row.id),

@@ -9,6 +9,7 @@ pub mod outbox;
 pub mod provider;
 pub mod standing;
 pub mod supervisor;
+mod tending;
 #[cfg(test)]
 pub mod testing;
 

@@ -2,8 +2,6 @@
 //! breaker's word) and feeds what they find into what all cells share of the account; the exchanges run as tasks of
 //! the thread, never in the actor's own context.
 
-mod tending;
-
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +13,7 @@ use super::messages::{AttemptFinished, Cut, Enqueue, Execute, Preview, Verdict};
 use crate::error::Error;
 use crate::policy::account::Account;
 use crate::policy::admission::{Permit, Shed, Ticket};
-use crate::policy::pool::{News, Unavailable, Wanted};
+use crate::policy::pool::{News, Pool, Unavailable, Wanted};
 use crate::receipt::Receipt;
 use crate::upstream::{Attempt, Finished, Held, Link, Meter, Previewed, Sinks, run};
 
@@ -31,6 +29,8 @@ pub struct Factory {
     pub link: Rc<Link>,
     /// What all cells share of it.
     pub account: Arc<Account>,
+    /// Its credentials, in the order of the row that `link` was made from: a reload may give the account others.
+    pub pool: Arc<Pool>,
     /// Takes receipts.
     pub receipt: Rc<dyn Fn(Receipt)>,
     /// Milliseconds since the epoch.
@@ -59,7 +59,6 @@ impl Actor for Provider {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        actix_rt::spawn(tending::tend(self.factory.clone(), ctx.address().downgrade()));
     }
 }
 
@@ -75,8 +74,7 @@ impl Provider {
 
     /// A place, the breaker's word and a credential, or why the attempt is not run.
     fn hold(&mut self, attempt: &Attempt, permit: Permit, now: Instant) -> Result<Held, Error> {
-        let Factory { link, account, .. } = &self.factory;
-        let provider = &link.provider;
+        let provider = &self.factory.link.provider;
         let pass = attempt.target.health.admit(now, attempt.target.ignore_soft);
         let pass = pass.map_err(|wait| ejected(&provider.id, wait))?;
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -86,7 +84,7 @@ impl Provider {
             session: attempt.session,
             random: self.random >> 16,
         };
-        let credential = account.pool().take(&wanted, now).map_err(|none| match none {
+        let credential = self.factory.pool.take(&wanted, now).map_err(|none| match none {
             Unavailable::Limited(wait) => Error::UpstreamRateLimited {
                 message: format!("{} limits the gateway's requests.", provider.id),
                 retry_after: Some(wait),
@@ -149,9 +147,9 @@ impl Handler<Execute> for Provider {
     fn handle(&mut self, message: Execute, ctx: &mut Context<Self>) -> Result<Verdict, Error> {
         let Execute { attempt, permit } = message;
         self.takes_calls()?;
-        let Factory { link, account, .. } = &self.factory;
+        let account = &self.factory.account;
         let now = Instant::now();
-        let Some(permit) = permit.or_else(|| account.gate.try_enter(&link.provider.admission)) else {
+        let Some(permit) = permit.or_else(|| account.gate.try_enter(&account.admission())) else {
             return Ok(Verdict::Full);
         };
         let held = self.hold(&attempt, permit, now)?;
@@ -169,10 +167,10 @@ impl Handler<Enqueue> for Provider {
         let Factory { link, account, .. } = &self.factory;
         let (provider, now) = (&link.provider, Instant::now());
         // Nobody waits for a place that the breaker would not let it take.
-        if let Some(wait) = target.health.reading(now).barred_for(now, target.ignore_soft) {
+        if let Some(wait) = target.health.barred_for(now, target.ignore_soft) {
             return Err(ejected(&provider.id, wait));
         }
-        account.gate.enqueue(&share, &provider.admission, now, deadline).map_err(|shed| {
+        account.gate.enqueue(&share, &account.admission(), now, deadline).map_err(|shed| {
             let Shed { retry_after } = shed;
             let message = format!("{} has as many requests from here as it takes.", provider.id);
             Error::Overloaded { message, retry_after }
@@ -210,7 +208,7 @@ impl Handler<AttemptFinished> for Provider {
             let state = target.health.reading(now).state;
             tracing::warn!(provider = %provider.id, model = %target.model, ?state, "breaker");
         }
-        account.gate.observe(&seen, &provider.admission, now);
+        account.gate.observe(&seen, &account.admission(), now);
         let Some((credential, probe)) = credential else { return };
         match credential.observe(&target.upstream, seen.sign, probe, now) {
             None => {}

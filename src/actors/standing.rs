@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::live::Live;
 use crate::config::Provider;
-use crate::policy::account::Accounts;
+use crate::policy::account::{Account, Accounts};
 use crate::policy::admission::Load;
 use crate::policy::health::{Reading, State};
 use crate::policy::pool::CredentialStanding;
@@ -50,11 +50,11 @@ impl Standings {
     /// All of them, by id.
     pub fn providers(&self, now: Instant) -> Vec<ProviderStanding> {
         let current = self.live.load_full();
-        current.settings.providers.values().map(|provider| self.provider(provider, now)).collect()
+        let standing = |provider| Some(Self::provider(provider, &*self.accounts.get(&provider.id)?, now));
+        current.settings.providers.values().filter_map(standing).collect()
     }
 
-    fn provider(&self, provider: &Arc<Provider>, now: Instant) -> ProviderStanding {
-        let account = self.accounts.of(provider, now);
+    fn provider(provider: &Arc<Provider>, account: &Account, now: Instant) -> ProviderStanding {
         let target = |(model, health): (Arc<str>, Arc<crate::policy::health::TargetHealth>)| {
             let reading = health.exact(now);
             let telling = reading.attempts > 0.0 || reading.state != State::Closed;

@@ -15,6 +15,7 @@ use super::live::Current;
 use super::messages::{Assign, Assigned, Assignee, Cut, Drain, Explain, Explained, Reload};
 use super::outbox::Outbox;
 use super::provider::{Factory, Provider};
+use super::tending::tend;
 use crate::error::Error;
 use crate::policy::account::Accounts;
 use crate::policy::route::{Now, Plan, Router, Target};
@@ -29,6 +30,8 @@ const DAY_MS: i64 = 86_400_000;
 struct Slot {
     factory: Factory,
     address: Addr<Provider>,
+    /// The provider is tended for as long as this is there.
+    _tended: Rc<()>,
 }
 
 /// The decision maker of one cell.
@@ -75,9 +78,10 @@ impl Supervisor {
             let outbox = Rc::clone(&self.outbox);
             let receipt = Rc::new(move |receipt| outbox.receipt(receipt));
             let account = self.accounts.of(&link.provider, Instant::now());
-            let factory = Factory { link, account, receipt, now_ms: self.now_ms };
-            let address = factory.start();
-            self.slots.insert(id, Slot { factory, address });
+            let factory = Factory { pool: account.pool(), link, account, receipt, now_ms: self.now_ms };
+            let (address, tended) = (factory.start(), Rc::new(()));
+            actix_rt::spawn(tend(factory.clone(), Rc::downgrade(&tended)));
+            self.slots.insert(id, Slot { factory, address, _tended: tended });
         }
     }
 

@@ -114,17 +114,18 @@ async fn enter(
         n: parsed.n,
         vault: Arc::clone(&front.vault),
     };
-    if wants_explanation(headers, &key)? {
-        let (call, request) = (Call::unmade(facts), Arc::new(parsed));
-        let question = Question { key: Some(key), ask, call, body, request, strict, deadline };
-        let explained = explain(&front.supervisor, &question).await?;
-        return Ok(Entered::Explained(render(&question.request.model, &explained)));
-    }
+    let explains = wants_explanation(headers, &key)?;
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let permit = key.quota.admit(estimate, std::time::Instant::now());
     context.quota = quota_headers(&key);
     let permit = permit?;
     let call = Call::new(facts, permit);
+    if explains {
+        let request = Arc::new(parsed);
+        let question = Question { key: Some(key), ask, call, body, request, strict, deadline };
+        let explained = explain(&front.supervisor, &question).await?;
+        return Ok(Entered::Explained(render(&question.request.model, &explained)));
+    }
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
     let fetcher = front.fetcher.clone();

@@ -10,6 +10,9 @@ use crate::error::Error;
 use crate::money::Usd;
 use crate::policy::route::{Considered, Figures, Hedge, Verdict};
 
+/// Longest body that is shown, bytes.
+const BODY_SHOWN_MAX: usize = 256 * 1024;
+
 /// Renders an explanation.
 pub fn render(model: &str, explained: &Explained) -> Value {
     let now = Instant::now();
@@ -89,13 +92,17 @@ fn figures_value(figures: &Figures, now: Instant) -> Value {
 
 fn upstream_request(shown: &Shown) -> Value {
     let Shown { head, body, dropped } = shown;
+    // As values it takes many times the room.
+    let small = (body.len() <= BODY_SHOWN_MAX).then_some(body);
+    let shown_body = small.and_then(|body| serde_json::from_slice::<Value>(body).ok());
     let headers: serde_json::Map<String, Value> =
         head.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     json!({
         "method": "POST",
         "url": head.url,
         "headers": headers,
-        "body": serde_json::from_slice::<Value>(body).unwrap_or(Value::Null),
+        "body": shown_body.unwrap_or(Value::Null),
+        "body_bytes": body.len(),
         "dropped_params": dropped,
     })
 }

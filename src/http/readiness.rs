@@ -76,6 +76,11 @@ impl Readiness {
         self.gauges.store_up.get()
     }
 
+    /// True while there is memory for new calls.
+    pub fn memory_up(&self) -> bool {
+        !self.gauges.memory.is_tight()
+    }
+
     /// True when Billing can take more receipts without the gateway soon having to shed.
     pub fn billing_up(&self) -> bool {
         !self.gauges.unsettled.is_full()

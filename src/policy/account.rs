@@ -13,7 +13,7 @@ use super::admission::Gate;
 use super::health::TargetHealth;
 use super::pool::Pool;
 use super::retry::{Budget, Floor};
-use crate::config::Provider;
+use crate::config::{AdmissionRule, Provider};
 
 /// Models of one provider whose health is kept apart at most, known to the catalogue and not; the others share one.
 const TARGETS_MAX: usize = 4096;
@@ -24,8 +24,8 @@ type Targets = DashMap<Arc<str>, Arc<TargetHealth>>;
 /// One provider, over all cells.
 #[derive(Debug)]
 pub struct Account {
-    /// Provider id.
-    pub id: Arc<str>,
+    /// The row in force, whatever row those who still run began with.
+    row: ArcSwap<Provider>,
     /// How many attempts it gets at a time.
     pub gate: Arc<Gate>,
     /// Further attempts that it takes whatever the budget says.
@@ -51,18 +51,37 @@ struct Probes {
 
 impl Account {
     /// That of a row.
-    pub fn new(provider: &Provider, origin: Instant) -> Self {
+    pub fn new(provider: &Arc<Provider>, origin: Instant) -> Self {
+        let down = Arc::<AtomicBool>::default();
         Self {
-            id: Arc::clone(&provider.id),
+            row: ArcSwap::new(Arc::clone(provider)),
             gate: Arc::default(),
             floor: Floor::default(),
             pool: ArcSwap::from_pointee(Pool::new(provider, origin)),
             targets: DashMap::new(),
             strangers: DashMap::new(),
-            others: Arc::default(),
-            down: Arc::default(),
+            others: Arc::new(TargetHealth::probed(&down)),
+            down,
             probes: Mutex::default(),
         }
+    }
+
+    /// The rule of its gate.
+    pub fn admission(&self) -> AdmissionRule {
+        self.row.load().admission
+    }
+
+    /// Takes over a row: credentials that are still there keep what is known of them, and what probes of another row said
+    /// is forgotten.
+    fn reload(&self, provider: &Arc<Provider>, now: Instant) {
+        if **self.row.load() == **provider {
+            return;
+        }
+        self.row.store(Arc::clone(provider));
+        self.pool.store(Arc::new(self.pool.load_full().reloaded(provider, now)));
+        *self.probes() = Probes::default();
+        self.down.store(false, Ordering::Relaxed);
+        self.gate.apply(&provider.admission);
     }
 
     fn probes(&self) -> MutexGuard<'_, Probes> {
@@ -114,8 +133,12 @@ impl Account {
 
     /// Every model whose health is kept, by its name upstream; those that the catalogue knows first.
     pub fn targets(&self) -> Vec<(Arc<str>, Arc<TargetHealth>)> {
-        let all = self.targets.iter().chain(self.strangers.iter());
-        all.map(|entry| (Arc::clone(entry.key()), Arc::clone(entry.value()))).collect()
+        let strangers = self.strangers.iter().filter(|entry| self.is_stranger(entry.key()));
+        self.targets
+            .iter()
+            .chain(strangers)
+            .map(|entry| (Arc::clone(entry.key()), Arc::clone(entry.value())))
+            .collect()
     }
 
     /// True for a model that callers named and the catalogue does not know.
@@ -148,17 +171,21 @@ pub struct Accounts {
 
 impl Accounts {
     /// The account of a row: the one there is, or a new one.
-    pub fn of(&self, provider: &Provider, now: Instant) -> Arc<Account> {
+    pub fn of(&self, provider: &Arc<Provider>, now: Instant) -> Arc<Account> {
         let entry = self.by_id.entry(Arc::clone(&provider.id));
         Arc::clone(&entry.or_insert_with(|| Arc::new(Account::new(provider, now))))
+    }
+
+    /// The account of this id, if there is one.
+    pub fn get(&self, id: &str) -> Option<Arc<Account>> {
+        self.by_id.get(id).map(|account| Arc::clone(&account))
     }
 
     /// After a reload: rows that are gone are forgotten, the others take their new credentials.
     pub fn reloaded<'a>(&self, providers: impl IntoIterator<Item = &'a Arc<Provider>>, now: Instant) {
         let mut ids = Vec::new();
         for provider in providers {
-            let account = self.of(provider, now);
-            account.pool.store(Arc::new(account.pool.load_full().reloaded(provider, now)));
+            self.of(provider, now).reload(provider, now);
             ids.push(Arc::clone(&provider.id));
         }
         self.by_id.retain(|id, _| ids.contains(id));
@@ -172,7 +199,7 @@ mod tests {
     #[test]
     fn two_failed_probes_take_a_provider_down_softly_and_one_that_goes_well_brings_it_back() {
         let now = Instant::now();
-        let account = Account::new(&crate::config::testing::row("up", 1), now);
+        let account = Account::new(&Arc::new(crate::config::testing::row("up", 1)), now);
         let target = account.target(&Arc::from("m"));
         let every = Duration::from_secs(30);
         assert!(account.begin_probe(every, now) && !account.begin_probe(every, now));
@@ -187,8 +214,28 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_changes_forgets_what_probes_said_and_one_that_stays_keeps_its_pool() {
+        let now = Instant::now();
+        let row = Arc::new(crate::config::testing::row("up", 1));
+        let accounts = Accounts::default();
+        let account = accounts.of(&row, now);
+        let pool = account.pool();
+        account.probed(false);
+        account.probed(false);
+        accounts.reloaded([&Arc::new((*row).clone())], now);
+        assert!(account.is_down() && Arc::ptr_eq(&pool, &account.pool()));
+        let mut other = (*row).clone();
+        other.admission.ceiling = 1;
+        accounts.reloaded([&Arc::new(other)], now);
+        assert!(!account.is_down() && !Arc::ptr_eq(&pool, &account.pool()));
+        assert_eq!((account.admission().ceiling, accounts.get("up").is_some()), (1, true));
+        accounts.reloaded([], now);
+        assert!(accounts.get("up").is_none());
+    }
+
+    #[test]
     fn models_are_kept_apart_and_made_up_names_crowd_nobody_out() {
-        let account = Account::new(&crate::config::testing::row("up", 1), Instant::now());
+        let account = Account::new(&Arc::new(crate::config::testing::row("up", 1)), Instant::now());
         let name = |number: usize| Arc::<str>::from(format!("m{number}"));
         let first = account.stranger(&name(0));
         assert!(Arc::ptr_eq(&first, &account.stranger(&name(0))));

@@ -251,7 +251,7 @@ async fn refused(
 ) -> (Error, Option<Duration>) {
     let provider = &link.provider;
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
-    let retry_after = told::retry_after(&header, SystemTime::now());
+    let retry_after = told::retry_after(&header, status == 429, SystemTime::now());
     let body = drain::whole(response, attempt.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await;
     let fault = attempt.out.wire.decode_error(status, &body.unwrap_or_default());
     let told = retry_after.or(fault.retry_after);

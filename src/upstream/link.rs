@@ -23,12 +23,15 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::auth::{Credential, Keyring, Proof, Unproven};
+use super::drain;
 use crate::config::{AuthStyle, ProbeRule, Provider, Secret};
 use crate::error::Error;
 use crate::wire::WireFormat;
 
 /// How long an idle upstream connection is kept: below what common servers and balancers allow.
 const POOL_IDLE: Duration = Duration::from_secs(30);
+/// Largest answer to a probe that is read, bytes: lists of models are long.
+const PROBE_BYTES_MAX: usize = 8 << 20;
 /// How long a connection is used at all, so that DNS changes are followed.
 const POOL_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -255,17 +258,34 @@ impl Link {
         }
     }
 
-    /// Asks whether the provider is well: true when it answers with success in time.
-    pub async fn probe(&self, rule: &ProbeRule) -> bool {
+    /// Asks whether the provider is well: it is when it answers with success in time. `None` where the answer is about
+    /// the credential (refused, limited) and not about the provider.
+    pub async fn probe(&self, rule: &ProbeRule, credential: usize) -> Option<bool> {
+        let own = own_headers(&self.provider).unwrap_or_default();
+        let fixed = self.provider.wire().fixed_headers().iter();
+        let fixed =
+            fixed.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let proof = proof_by_key(&self.provider, credential).ok().flatten();
         let mut request = self
             .pooled
             .get(format!("{}{}", self.provider.base_url, rule.path))
             .no_decompress()
             .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
-        if let Ok(Some(header)) = proof_by_key(&self.provider, 0) {
+        for header in fixed.chain(own).chain(proof) {
             request = request.insert_header(header);
         }
-        matches!(timeout(rule.timeout, request.send()).await, Ok(Ok(answer)) if answer.status().is_success())
+        let asked = timeout(rule.timeout, async {
+            let mut answer = request.send().await.ok()?;
+            let status = answer.status();
+            // Read to its end, so that its connection serves calls.
+            let body = drain::whole(&mut answer, rule.timeout, PROBE_BYTES_MAX, &self.provider.id).await;
+            body.is_ok().then_some(status)
+        });
+        match asked.await.ok().flatten().map(|status| status.as_u16()) {
+            Some(401 | 402 | 403 | 429) => None,
+            Some(status) => Some((200..300).contains(&status)),
+            None => Some(false),
+        }
     }
 }
 
@@ -353,16 +373,25 @@ fn head(
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("base_url"))?;
         request = request.insert_header((HOST, host));
     }
-    for (name, value) in &provider.headers {
-        let field = format!("headers.{name}");
-        let name = HeaderName::try_from(name.as_str()).map_err(|_| bad(&field))?;
-        let value = HeaderValue::from_str(value.expose()).map_err(|_| bad(&field))?;
-        request = request.insert_header((name, value));
+    for header in own_headers(provider)? {
+        request = request.insert_header(header);
     }
     if let Some(header) = proof_by_key(provider, credential)? {
         request = request.insert_header(header);
     }
     freeze(request, &bad)
+}
+
+/// The headers of a row.
+fn own_headers(provider: &Provider) -> Result<Vec<(HeaderName, HeaderValue)>, LinkError> {
+    let header = |(name, value): (&String, &Secret)| {
+        let bad = || {
+            LinkError(format!("providers.{}.headers.{name} cannot be sent in an HTTP header", provider.id))
+        };
+        let value = HeaderValue::from_str(value.expose()).map_err(|_| bad())?;
+        Ok((HeaderName::try_from(name.as_str()).map_err(|_| bad())?, value))
+    };
+    provider.headers.iter().map(header).collect()
 }
 
 /// The header that proves who sends a request, where that is a key.
@@ -372,6 +401,10 @@ fn proof_by_key(
 ) -> Result<Option<(HeaderName, HeaderValue)>, LinkError> {
     let bad =
         |what: &str| LinkError(format!("providers.{}.{what} cannot be sent in an HTTP header", provider.id));
+    if credential > 0 && credential >= provider.api_keys.len() {
+        // A request without its credential must never go out in place of one with it.
+        return Err(LinkError(format!("providers.{} has no such key", provider.id)));
+    }
     let Some(key) = provider.key(credential) else { return Ok(None) };
     let (name, value) = match &provider.auth {
         // A token that stands in for an identity travels as any other.

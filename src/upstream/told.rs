@@ -12,13 +12,19 @@ const LIMITS: [&str; 6] =
 const EPOCH_SECONDS: f64 = 1e9;
 const EPOCH_MILLISECONDS: f64 = 1e12;
 
-/// `retry-after-ms`, else `Retry-After` in seconds or as a date, else the latest reset of the limits that are used up.
-pub fn retry_after<'h>(header: &dyn Fn(&str) -> Option<&'h str>, now: SystemTime) -> Option<Duration> {
+/// `retry-after-ms`, else `Retry-After` in seconds or as a date, else, of a refusal for a limit (429), the latest reset of
+/// the limits that are used up. A wait of nothing is none.
+pub fn retry_after<'h>(
+    header: &dyn Fn(&str) -> Option<&'h str>,
+    limited: bool,
+    now: SystemTime,
+) -> Option<Duration> {
     let seconds =
         |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let precise = header("retry-after-ms").and_then(seconds).map(|thousandfold| thousandfold / 1000);
     let plain = || header("retry-after").and_then(|given| seconds(given).or_else(|| until(given, now)));
-    precise.or_else(plain).or_else(|| latest_reset(header, now))
+    let reset = || latest_reset(header, now).filter(|_| limited);
+    precise.or_else(plain).or_else(reset).filter(|wait| !wait.is_zero())
 }
 
 /// OpenAI's headers and those that many took over, Anthropic's, and the plain ones.
@@ -84,7 +90,7 @@ mod tests {
         // 2026-01-01T00:00:00Z.
         let now = UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        retry_after(&header, now).map(|wait| u64::try_from(wait.as_millis()).unwrap())
+        retry_after(&header, true, now).map(|wait| u64::try_from(wait.as_millis()).unwrap())
     }
 
     #[test]
@@ -115,7 +121,8 @@ mod tests {
             ("s", None),
             ("5x", None),
             ("-3", None),
-            ("", Some(0)),
+            ("", None),
+            ("0s", None),
         ] {
             let headers = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", reset)];
             assert_eq!(told(&headers), ms, "{reset:?}");
@@ -146,6 +153,13 @@ mod tests {
         );
         assert_eq!(told(&[("x-ratelimit-remaining-tokens", "-1"), ("x-ratelimit-reset-tokens", "9s")]), None);
         assert_eq!(told(&[("x-ratelimit-reset-requests", "9s")]), None);
+        assert_eq!(told(&[("retry-after", "0")]), None);
+        // What is overloaded is not so until a credential's limit is reset.
+        let used_up = |name: &str| {
+            Some(if name.contains("remaining") { "0" } else { "9s" }).filter(|_| name.contains("ratelimit"))
+        };
+        assert_eq!(retry_after(&used_up, false, UNIX_EPOCH), None);
+        assert_eq!(retry_after(&used_up, true, UNIX_EPOCH), Some(Duration::from_secs(9)));
     }
 
     proptest::proptest! {
@@ -156,7 +170,7 @@ mod tests {
                 "x-ratelimit-reset-tokens" | "retry-after" => Some(reset.as_str()),
                 _ => None,
             };
-            let _ = retry_after(&header, SystemTime::now());
+            let _ = retry_after(&header, true, SystemTime::now());
         }
     }
 }

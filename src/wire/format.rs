@@ -49,6 +49,8 @@ pub struct Codec {
     pub stream_path: &'static str,
     /// Content type of streams, for `Accept`.
     pub stream_type: &'static str,
+    /// Headers that every request has, whatever it asks.
+    pub headers: &'static [(&'static str, &'static str)],
     /// Images must travel inline: what is given by address has to be fetched.
     pub inline_images: bool,
     /// How the addresses begin that the vendor reads itself all the same.
@@ -134,6 +136,11 @@ impl WireFormat {
             None => EVENT_STREAM,
             Some(codec) => codec.stream_type,
         }
+    }
+
+    /// Headers that every request has, whatever it asks.
+    pub fn fixed_headers(self) -> &'static [(&'static str, &'static str)] {
+        self.codec().map_or(&[], |codec| codec.headers)
     }
 
     /// Is an answer of this content type (in lower case) worth reading as a stream? An error or a page is not.

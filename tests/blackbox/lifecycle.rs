@@ -104,7 +104,10 @@ async fn health_tells_live_from_ready_on_both_listeners() {
             assert_eq!(body["status"], status, "{base} {path}");
         }
     }
-    assert_eq!(ready(&gateway).await.unwrap().1["checks"], json!({"store": "ok", "billing": "ok"}));
+    assert_eq!(
+        ready(&gateway).await.unwrap().1["checks"],
+        json!({"store": "ok", "billing": "ok", "memory": "ok"})
+    );
 }
 
 #[tokio::test]

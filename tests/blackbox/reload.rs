@@ -211,3 +211,126 @@ async fn under_load_a_hundred_reloads_drop_no_call() {
     }
     gateway.idle().await;
 }
+
+/// A provider that takes so many calls at a time, each when it is let, with three more that wait.
+async fn crowded(
+    let_go: &Arc<Semaphore>,
+    row: &str,
+) -> (Upstream, Gateway, Vec<tokio::task::JoinHandle<Answer>>) {
+    let up = Upstream::always(Script::new().until(let_go).send(whole(200, &completion("hi")))).await;
+    let text = format!("providers:\n  up: {{ base_url: '{}', {row} }}\n", up.base_url());
+    let gateway = Setup::new(text).variable("LLM_GATEWAY__SERVER__CONFIG_WATCH", "false").start().await;
+    let client = gateway.client().await;
+    let call = |_| tokio::spawn(Answer::of(client.request(&question("up/m", json!({})))));
+    let calls: Vec<_> = (0..6).map(call).collect();
+    up.reached(3).await;
+    gateway.counted("llm_gateway_provider_queued_calls{provider=\"up\"}", 3.0).await;
+    (up, gateway, calls)
+}
+
+#[tokio::test]
+async fn who_waited_through_a_reload_goes_with_the_credentials_it_began_with() {
+    let let_go = Arc::new(Semaphore::new(0));
+    let keys = |list: &str| format!("max_in_flight: 3, queue: {{ timeout: 60s }}, api_keys: [ {list} ]");
+    let first = "{ name: b, key: the-key-called-b }";
+    let (up, gateway, calls) = crowded(&let_go, &keys(first)).await;
+    let text = keys(&format!("{{ name: z, key: the-key-called-z, weight: 1000 }}, {first}"));
+    write(
+        &gateway,
+        "gateway.yaml",
+        &format!("providers:\n  up: {{ base_url: '{}', {text} }}\n", up.base_url()),
+    );
+    assert_eq!(reload(&gateway).await.0, 200);
+    let_go.add_permits(6);
+    for call in calls {
+        assert_eq!(call.await.unwrap().status, 200);
+    }
+    for request in up.requests() {
+        assert_eq!(request.header("authorization"), Some("Bearer the-key-called-b"));
+    }
+    assert!(!gateway.process.log().contains("refuses this credential"));
+}
+
+#[tokio::test]
+async fn a_limit_that_is_lowered_holds_for_those_that_wait_already() {
+    let let_go = Arc::new(Semaphore::new(0));
+    let row =
+        |limit: u32| format!("max_in_flight: {limit}, adaptive_limit: false, queue: {{ timeout: 60s }}");
+    let (up, gateway, calls) = crowded(&let_go, &row(3)).await;
+    write(
+        &gateway,
+        "gateway.yaml",
+        &format!("providers:\n  up: {{ base_url: '{}', {} }}\n", up.base_url(), row(1)),
+    );
+    assert_eq!(reload(&gateway).await.0, 200);
+    let_go.add_permits(3);
+    up.reached(4).await;
+    gateway.counted("llm_gateway_provider_in_flight_attempts{provider=\"up\"}", 1.0).await;
+    assert_eq!(up.requests().len(), 4);
+    let_go.add_permits(3);
+    for call in calls {
+        assert_eq!(call.await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_is_taken_out_is_forgotten_with_what_it_said() {
+    let sick = Upstream::start(|request| match request.head.starts_with("POST ") {
+        true => Script::new().send(whole(200, &completion("sick"))),
+        false => Script::new().send("HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"),
+    })
+    .await;
+    let other = saying("other").await;
+    let text = |probe: &str| {
+        format!(
+            "providers:\n  sick: {{ base_url: '{}', {probe} }}\n  other: {{ base_url: '{}' }}\n\
+             models:\n  any: {{ targets: [ {{ model: sick/m, weight: 1000 }}, {{ model: other/m }} ] }}\n",
+            sick.base_url(),
+            other.base_url()
+        )
+    };
+    let setup = Setup::new(text("probe: { path: /x, interval: 20ms }"));
+    let mut gateway = setup.variable("LLM_GATEWAY__SERVER__CONFIG_WATCH", "false").start().await;
+    let client = gateway.client().await;
+    gateway.process.logged("probes fail: other providers come first").await;
+    says(&client, "any", "other").await;
+    write(&gateway, "gateway.yaml", &text(""));
+    assert_eq!(reload(&gateway).await.0, 200);
+    says(&client, "any", "sick").await;
+}
+
+#[tokio::test]
+async fn a_secret_that_was_missing_is_noticed_when_it_comes() {
+    let (one, two) = (saying("one").await, saying("two").await);
+    let mut gateway = Setup::new(config(&one, "")).start().await;
+    let client = gateway.client().await;
+    let row = format!("providers:\n  up: {{ base_url: '{}', api_key: 'file:late.txt' }}\n", two.base_url());
+    write(&gateway, "gateway.yaml", &row);
+    gateway.process.logged("the new configuration is not taken; the old one stays in force").await;
+    says(&client, "up/m", "one").await;
+    write(&gateway, "late.txt", "a-key-that-came-late");
+    gateway.process.logged("configuration reloaded").await;
+    eventually("the cell has heard", || async {
+        client.ask("up/m", json!({})).await;
+        two.requests().first().map(|request| request.header("authorization").map(str::to_owned))
+    })
+    .await;
+    assert_eq!(two.last().header("authorization"), Some("Bearer a-key-that-came-late"));
+}
+
+#[tokio::test]
+async fn a_file_that_blocks_keeps_nobody_from_ending_the_process() {
+    let up = saying("hi").await;
+    let text = format!("providers:\n  up: {{ base_url: '{}', api_key: 'file:key.txt' }}\n", up.base_url());
+    let mut gateway = Setup::new(text).file("key.txt", "a-key-of-some-length").start().await;
+    let client = gateway.client().await;
+    std::fs::remove_file(gateway.folder().join("key.txt")).unwrap();
+    let fifo = gateway.folder().join("key.txt");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    gateway.process.signal(Signal::Hangup);
+    gateway.process.logged("SIGHUP: reading the configuration again").await;
+    says(&client, "up/m", "hi").await;
+    let asked = std::time::Instant::now();
+    assert_eq!(gateway.stop().await, Some(0), "{}", gateway.process.log());
+    assert!(asked.elapsed() < std::time::Duration::from_secs(15), "{:?}", asked.elapsed());
+}

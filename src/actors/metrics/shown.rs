@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use prometheus::{GaugeVec, Registry};
 
-use super::labels::MODELS_MAX;
+use super::labels::{MODELS_MAX, PROVIDERS_MAX};
 use super::names::Metric;
 use super::series::labelled_gauge;
 use crate::actors::standing::{ProviderStanding, Standings};
@@ -43,7 +43,7 @@ impl Shown {
             gauge.reset();
         }
         let mut room = MODELS_MAX;
-        for standing in self.standings.providers(now) {
+        for standing in self.standings.providers(now).into_iter().take(PROVIDERS_MAX) {
             self.provider(&standing, &mut room);
         }
     }

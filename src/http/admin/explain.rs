@@ -18,6 +18,10 @@ use crate::receipt::Caller;
 use crate::store::{KeyEntry, KeyTable};
 use crate::upstream::{Call, CallFacts};
 
+/// Largest request that is explained here, bytes.
+const BODY_MAX: usize = 1 << 20;
+/// Who asks without a key: a name that no key and no project has.
+const NOBODY: &str = "\u{1}admin";
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,14 +36,12 @@ pub(super) async fn question(
     let key = params.text("key");
     params.finish()?;
     let key = key.map(|id| find(&table, &id)).transpose()?;
-    let settings = shown.live.load().settings.clone();
-    let limit = usize::try_from(settings.server.body_limit).unwrap_or(usize::MAX);
-    let body = read_json(&request, body, limit).await?;
+    let body = read_json(&request, body, BODY_MAX).await?;
     let parsed = request::parse(&body)?;
     let headers = request.headers();
     let caller = match &key {
         Some(key) => key.caller.clone(),
-        None => Caller { key_id: Arc::from("admin"), project: None },
+        None => Caller { key_id: Arc::from(NOBODY), project: None },
     };
     let routing = key.as_ref().and_then(|key| key.handling.routing);
     let question = Question {
@@ -57,7 +59,7 @@ pub(super) async fn question(
         key,
         body,
         request: Arc::new(parsed),
-        strict: door::flag(headers, "x-gateway-strict")? || settings.strict,
+        strict: door::flag(headers, "x-gateway-strict")? || shown.live.load().settings.strict,
         deadline: Instant::now() + PATIENCE,
     };
     let supervisor = shown.cells.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
@@ -71,5 +73,5 @@ pub(super) async fn question(
 
 fn find(table: &KeyTable, id: &str) -> Result<Arc<KeyEntry>, Error> {
     let message = "There is no live key with this id.";
-    table.find(id).ok_or_else(|| Error::invalid(message, "key"))
+    table.find(id, door::now_ms()).ok_or_else(|| Error::invalid(message, "key"))
 }

@@ -62,7 +62,7 @@ async fn readiness_follows_the_life_of_the_process_and_never_goes_back() {
         let reply = call_service(&app, TestRequest::with_uri("/health/ready").to_request()).await;
         assert_eq!(reply.status().as_u16(), status, "{stage:?}");
         let body: Value = read_body_json(reply).await;
-        assert_eq!(body, json!({"status": word, "checks": {"store": "ok", "billing": "ok"}}));
+        assert_eq!(body, json!({"status": word, "checks": {"store": "ok", "billing": "ok", "memory": "ok"}}));
         let live = call_service(&app, TestRequest::with_uri("/health/live").to_request()).await;
         assert_eq!(live.status().as_u16(), 200);
     }
@@ -79,7 +79,10 @@ async fn a_failing_store_is_reported_and_does_not_make_the_process_unready() {
     let reply = call_service(&app, TestRequest::with_uri("/health/ready").to_request()).await;
     assert_eq!(reply.status().as_u16(), 200);
     let body: Value = read_body_json(reply).await;
-    assert_eq!(body, json!({"status": "ready", "checks": {"store": "degraded", "billing": "degraded"}}));
+    assert_eq!(
+        body,
+        json!({"status": "ready", "checks": {"store": "degraded", "billing": "degraded", "memory": "ok"}})
+    );
 }
 
 #[actix_web::test]

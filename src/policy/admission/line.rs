@@ -68,11 +68,10 @@ impl Line {
         self.flows.len()
     }
 
-    /// Turns that come before the next one of this caller, roughly.
+    /// Turns that come before the next one of this caller.
     pub fn ahead(&self, share: &Share) -> usize {
-        let own = self.flows.get(&flow(share)).map_or(0, |turns| turns.places.len());
-        let others = self.flows.len().max(1);
-        self.places.len().min((own + 1).saturating_mul(others))
+        let begins = self.flows.get(&flow(share)).map_or(self.time, |turns| turns.ends.max(self.time));
+        self.places.range(..(begins.saturating_add(turn(share)), u64::MAX)).count()
     }
 
     /// Takes a place.

@@ -170,6 +170,15 @@ impl Gate {
         }
     }
 
+    /// Takes over another rule: those who wait may have room by it.
+    pub fn apply(self: &Arc<Self>, rule: &AdmissionRule) {
+        {
+            let mut inner = self.inner();
+            inner.limit = inner.adaptive.limit(rule);
+        }
+        self.hand_over();
+    }
+
     /// How full it is.
     pub fn load(&self, rule: &AdmissionRule) -> Load {
         let inner = self.inner();

@@ -197,6 +197,36 @@ fn keys_that_wait_once_each_are_not_remembered_for_good() {
 }
 
 #[test]
+fn a_newcomer_beside_a_greedy_key_is_not_put_off_by_keys_that_had_their_turns() {
+    let rule = AdmissionRule { ceiling: 1, queue: 100, ..RULE };
+    let (gate, now) = (Arc::<Gate>::default(), Instant::now());
+    // An attempt takes a second, and nobody waits for more than five.
+    gate.observe(&seen(Sign::Good, 1_000), &rule, now);
+    let enqueue = |who: &Share| gate.enqueue(who, &rule, now, now + Duration::from_secs(5));
+    let mut permit = Some(gate.try_enter(&rule).unwrap());
+    let mut greedy: VecDeque<Ticket> = VecDeque::new();
+    for number in 0..15 {
+        while greedy.len() < 12
+            && let Ok(ticket) = enqueue(&normal("greedy"))
+        {
+            greedy.push_back(ticket);
+        }
+        let mut once = enqueue(&normal(&format!("key{number}"))).unwrap();
+        // It has its turn, the greedy one has some.
+        while {
+            drop(permit.take());
+            permit = once.try_recv().ok();
+            permit.is_none()
+        } {
+            permit = greedy.pop_front().and_then(|mut ticket| ticket.try_recv().ok());
+        }
+    }
+    assert!(greedy.len() >= 3, "somebody waits: {}", greedy.len());
+    assert!(enqueue(&normal("new")).is_ok());
+    assert!(enqueue(&share("urgent", 1, Priority::High)).is_ok());
+}
+
+#[test]
 fn threads_that_come_and_go_leave_nothing_behind() {
     let gate = Arc::<Gate>::default();
     std::thread::scope(|scope| {

@@ -106,14 +106,6 @@ pub struct Reading {
     pub soft: bool,
 }
 
-impl Reading {
-    /// How long the target is not asked yet; with `ignore_soft` an ejection by a rate does not count.
-    pub fn barred_for(&self, now: Instant, ignore_soft: bool) -> Option<Duration> {
-        let left = self.ejected_until.map(|until| until.saturating_duration_since(now));
-        left.filter(|left| !left.is_zero() && !(self.soft && ignore_soft))
-    }
-}
-
 /// The right to ask a target once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
@@ -199,6 +191,13 @@ impl TargetHealth {
     /// How long not to ask.
     pub fn admit(&self, now: Instant, ignore_soft: bool) -> Result<Pass, Duration> {
         self.inner().breaker.admit(now, ignore_soft)
+    }
+
+    /// How long the breaker lets nobody in yet; with `ignore_soft` an ejection by a rate does not count.
+    pub fn barred_for(&self, now: Instant, ignore_soft: bool) -> Option<Duration> {
+        let inner = self.inner();
+        let left = inner.breaker.ejected_until(now).map(|until| until.saturating_duration_since(now));
+        left.filter(|left| !left.is_zero()).filter(|_| !(inner.breaker.is_soft(now) && ignore_soft))
     }
 
     /// Gives back the right to ask, which was not used.

@@ -35,7 +35,7 @@ const CATALOG: &str = r#"{"version":1,"models":[
 
 /// An account of its own.
 fn account(id: &str) -> Arc<Account> {
-    Arc::new(Account::new(&crate::config::testing::row(id, 1), Instant::now()))
+    Arc::new(Account::new(&Arc::new(crate::config::testing::row(id, 1)), Instant::now()))
 }
 
 fn router() -> Router {

@@ -95,9 +95,10 @@ impl KeyTable {
     }
 
     /// The live key of this id.
-    pub fn find(&self, id: &str) -> Option<Arc<KeyEntry>> {
+    pub fn find(&self, id: &str, now_ms: i64) -> Option<Arc<KeyEntry>> {
         let digest = *self.digests.get(id)?;
-        self.by_digest.get(&digest).map(|entry| Arc::clone(&entry))
+        let found = self.by_digest.get(&digest).map(|entry| Arc::clone(&entry));
+        found.filter(|entry| entry.expires_ms.is_none_or(|end| now_ms < end))
     }
 
     /// Live keys.

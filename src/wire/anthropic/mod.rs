@@ -31,6 +31,7 @@ pub const CODEC: Codec = Codec {
     path: "/v1/messages",
     stream_path: "/v1/messages",
     stream_type: "text/event-stream",
+    headers: &[("anthropic-version", request::VERSION)],
     inline_images: false,
     readable: &[],
     details: "anthropic-claude-v1",

@@ -57,7 +57,8 @@ pub const FIELDS: FieldTable = &[
 ];
 
 /// The version that this is.
-const VERSION: &str = "2023-06-01";
+/// Version of the API, `anthropic-version`.
+pub const VERSION: &str = "2023-06-01";
 /// Files that are named by their id.
 const FILES_BETA: &str = "files-api-2025-04-14";
 /// Words of one list of betas at most, and their length in all.

@@ -24,6 +24,7 @@ pub const CODEC: Codec = Codec {
     path: "/model/{model}/converse",
     stream_path: "/model/{model}/converse-stream",
     stream_type: crate::wire::eventstream::CONTENT_TYPE,
+    headers: &[],
     inline_images: true,
     readable: &[],
     // Signatures are good on every platform that serves the models that sign.

@@ -27,6 +27,7 @@ pub const CODEC: Codec = Codec {
     path: "/v2/chat",
     stream_path: "/v2/chat",
     stream_type: "text/event-stream",
+    headers: &[],
     inline_images: false,
     readable: &[],
     details: detail::FORMAT,

@@ -29,6 +29,7 @@ pub const CODEC: Codec = Codec {
     path: "/models/{model}:generateContent",
     stream_path: "/models/{model}:streamGenerateContent?alt=sse",
     stream_type: "text/event-stream",
+    headers: &[],
     inline_images: true,
     readable: &request::media::READABLE,
     details: detail::FORMAT,

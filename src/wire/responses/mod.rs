@@ -29,6 +29,7 @@ pub const CODEC: Codec = Codec {
     path: "/responses",
     stream_path: "/responses",
     stream_type: "text/event-stream",
+    headers: &[],
     inline_images: false,
     readable: &[],
     details: SCHEME,
