@@ -50,6 +50,8 @@ fn load_catalog(settings: &Settings) -> Result<Catalog, Vec<Problem>> {
         .map_err(|problems| problems.into_iter().map(|p| at(format!(":{}", p.path), p.message)).collect())
 }
 
+/// A file would grow beyond what the process may write (Linux on all but MIPS and Alpha).
+const SIGXFSZ: i32 = 25;
 /// Name of the signal by which an orchestrator ends a process.
 const SIGTERM: &str = "SIGTERM";
 
@@ -88,7 +90,10 @@ pub fn run(file: Option<&Path>) -> u8 {
 /// Starts, waits, stops; gives the number of receipts that were not settled.
 async fn serve(settings: &Settings, catalog: Arc<Catalog>, sources: Sources) -> Result<u64, StartError> {
     let mut ended = Ended::new()?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(|error| StartError(format!("signals: {error}")))?;
+    let listen = |kind| signal(kind).map_err(|error| StartError(format!("signals: {error}")));
+    let mut hangup = listen(SignalKind::hangup())?;
+    // Where files may not grow, writing fails as on a full disk; by default the system would end the process.
+    let _file_too_large = listen(SignalKind::from_raw(SIGXFSZ))?;
     let gateway = Gateway::start(settings, catalog, Some(sources)).await?;
     if let Some(path) = gateway.admin_key_file() {
         tracing::info!(path = %path.display(), "the admin key is in this file");

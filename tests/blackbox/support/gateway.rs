@@ -20,7 +20,6 @@ pub struct Setup {
     config: String,
     variables: Vec<(String, String)>,
     files: Vec<(String, String)>,
-    shell: Option<String>,
 }
 
 impl Setup {
@@ -50,12 +49,6 @@ impl Setup {
     /// Puts a file beside the configuration file.
     pub fn file(mut self, name: &str, content: &str) -> Self {
         self.files.push((name.to_owned(), content.to_owned()));
-        self
-    }
-
-    /// Has a shell run these commands and then become the gateway: for what a process inherits.
-    pub fn shell(mut self, first: &str) -> Self {
-        self.shell = Some(first.to_owned());
         self
     }
 
@@ -100,11 +93,7 @@ impl Gateway {
             ("LLM_GATEWAY__ROUTING__EXPLORATION".to_owned(), "0".to_owned()),
         ];
         variables.extend(setup.variables.clone());
-        let (arguments, path) = (["serve", "--config", "gateway.yaml"], folder.path());
-        let mut process = match &setup.shell {
-            Some(first) => Process::start_after(first, &arguments, path, &variables),
-            None => Process::start(&arguments, path, &variables),
-        };
+        let mut process = Process::start(&["serve", "--config", "gateway.yaml"], folder.path(), &variables);
         let ready = process.logged("ready").await;
         let address = |name: &str| {
             format!("http://{}", ready.get(name).and_then(Value::as_str).expect("ready names its addresses"))
