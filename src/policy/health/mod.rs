@@ -145,7 +145,7 @@ impl TargetHealth {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known now, with numbers that are up to [`READING_LIFE`] old: for routing.
+    /// What is known now, with numbers that are up to a second old: for routing.
     pub fn reading(&self, now: Instant) -> Reading {
         self.read(now, READING_LIFE)
     }
