@@ -126,3 +126,17 @@ async fn the_admin_asks_for_anybody() {
     }
     assert_eq!(up.requests().len(), 0);
 }
+
+#[tokio::test]
+async fn an_explanation_counts_as_a_request_and_a_large_body_is_not_shown() {
+    let (_up, gateway) = start().await;
+    let client = gateway.client_with(json!({"name": "k", "explain": true, "rpm": 2})).await;
+    let long = question("small", json!({"user": "x".repeat(300 * 1024)}));
+    let explained = ask(&client, &long).await.json();
+    assert_eq!(explained["request"]["body"], Value::Null);
+    assert!(explained["request"]["body_bytes"].as_u64().is_some_and(|bytes| bytes > 300 * 1024));
+    assert_eq!(ask(&client, &question("small", json!({}))).await.status, 200);
+    let third = ask(&client, &question("small", json!({}))).await;
+    assert_eq!((third.status, third.code().as_str()), (429, "rate_limit_exceeded"), "{}", third.text());
+    gateway.idle().await;
+}

@@ -79,3 +79,19 @@ async fn a_provider_whose_probes_fail_comes_last_until_they_go_well() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_probe_is_asked_as_calls_are_and_a_refused_credential_says_nothing_of_the_provider() {
+    let up = Upstream::always(empty(401)).await;
+    let row = "wire: anthropic, api_key: a-key-of-some-length, headers: { x-team: search }, probe: { path: /v1/models, interval: 10ms }";
+    let gateway =
+        Setup::new(format!("providers:\n  up: {{ base_url: '{}', {row} }}\n", up.base_url())).start().await;
+    up.reached(5).await;
+    let probe = up.last();
+    assert_eq!(
+        (probe.header("anthropic-version"), probe.header("x-team")),
+        (Some("2023-06-01"), Some("search"))
+    );
+    let (_, shown) = gateway.admin("GET", "/providers", None).await;
+    assert_eq!(shown["data"][0]["probe"], "well", "{shown}");
+}
