@@ -68,6 +68,8 @@ pub enum NotReloaded {
     Wrong(Vec<Problem>),
     /// Not now, for this reason; the old one stays in force.
     Busy(&'static str),
+    /// There is nothing to read again, or the process is ending.
+    Never(&'static str),
     /// It takes too long; how it ends will be in the log.
     Late,
 }
@@ -93,14 +95,16 @@ impl Reloads {
     pub async fn reload(&self) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         if let Err(refused) = self.0.try_send(answer) {
-            return Err(NotReloaded::Busy(match refused {
-                mpsc::error::TrySendError::Full(_) => "others wait for a reload already",
-                mpsc::error::TrySendError::Closed(_) => "this process has no configuration to read again",
-            }));
+            return Err(match refused {
+                mpsc::error::TrySendError::Full(_) => NotReloaded::Busy("others wait for a reload already"),
+                mpsc::error::TrySendError::Closed(_) => {
+                    NotReloaded::Never("this process has no configuration to read again")
+                }
+            });
         }
         match timeout(PATIENCE, outcome).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(NotReloaded::Busy("the process is ending")),
+            Ok(Err(_)) => Err(NotReloaded::Never("the process is ending")),
             Err(_) => Err(NotReloaded::Late),
         }
     }

@@ -238,7 +238,7 @@ fn tell(outcome: &Outcome) {
                 tracing::error!(%problem, "the new configuration is not taken; the old one stays in force");
             }
         }
-        Err(NotReloaded::Busy(_) | NotReloaded::Late) => {}
+        Err(NotReloaded::Busy(_) | NotReloaded::Never(_) | NotReloaded::Late) => {}
     }
 }
 

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::reply::error_body;
 use crate::dispatch::{Explained, Shown};
 use crate::error::Error;
-use crate::money::Usd;
 use crate::policy::route::{Considered, Figures, Hedge, Verdict};
 
 /// Longest body that is shown, bytes.
@@ -73,7 +72,7 @@ fn figures_value(figures: &Figures, now: Instant) -> Value {
     json!({
         "refused": null,
         "score": score,
-        "price_usd_per_token": price.map(|units| Usd::from_units(units as i64).to_string()),
+        "price_usd_per_token": price.map(|price| price.to_string()),
         "ejected": ejected,
         "ejected_for_ms": left.filter(|left| !left.is_zero()).map(ms),
         "breaker": reading.state.as_str(),

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Client, Gateway, Script, Setup, Upstream, completion, question, whole};
 
 const CATALOG: &str = r#"{"version": 1, "models": [{"id": "small", "offers": [
-    {"provider": "cheap", "upstream": "small-1", "capabilities": [], "price": {"rates": {"input": "0.000001", "output": "0.000002"}}},
-    {"provider": "dear", "upstream": "small-2", "capabilities": ["tools"], "price": {"rates": {"input": "0.000002", "output": "0.000004"}}},
+    {"provider": "cheap", "upstream": "small-1", "capabilities": [], "price": {"rates": {"input": "1", "output": "2"}}},
+    {"provider": "dear", "upstream": "small-2", "capabilities": ["tools"], "price": {"rates": {"input": "2", "output": "4"}}},
     {"provider": "absent", "upstream": "small-3", "capabilities": ["tools"]}
 ]}]}"#;
 
@@ -45,6 +45,7 @@ async fn a_key_that_may_sees_candidates_scores_and_the_request_and_nothing_is_se
     );
     let (cheap, dear) = (candidate(&explained, "cheap"), candidate(&explained, "dear"));
     assert!(cheap["score"].as_f64().unwrap() < dear["score"].as_f64().unwrap(), "{explained}");
+    assert_eq!(cheap["price_usd_per_token"], "0.00000125");
     assert_eq!((&cheap["breaker"], &cheap["ejected"]), (&json!("closed"), &json!(false)));
     assert_eq!(candidate(&explained, "absent")["refused"], "no such provider is configured");
     let request = &explained["request"];

@@ -52,6 +52,7 @@ pub(super) async fn reload(request: HttpRequest, shown: web::Data<Shown>) -> Rep
             let message = format!("Nothing was reloaded: {why}. Try again.");
             Err(Fault(Error::Overloaded { message, retry_after: Duration::from_secs(1) }))
         }
+        Err(NotReloaded::Never(why)) => Err(Fault(Error::Conflict(format!("Nothing was reloaded: {why}.")))),
         Err(NotReloaded::Late) => {
             let message = "The reload takes too long; the log says how it ends.";
             Err(Fault(Error::Timeout(message.to_owned())))

@@ -7,11 +7,10 @@ use super::score::{Candidate, is_out};
 use super::{Ask, Now, Plan, Router, Target, Upstream};
 use crate::catalog::Offer;
 use crate::error::Error;
+use crate::money::Usd;
 use crate::policy::admission::Load;
 use crate::policy::health::Reading;
 
-/// Unknown prices count as dearer than any.
-const UNPRICED: f64 = i64::MAX as f64;
 /// Candidates that are noted at most.
 const NOTES_MAX: usize = 1000;
 
@@ -42,8 +41,8 @@ pub enum Verdict {
 pub struct Figures {
     /// Lower is better, among those of the same list; `None` where there is nobody to compare with.
     pub score: Option<f64>,
-    /// The blended price of a token, in units of money; `None` when it is not known.
-    pub price: Option<f64>,
+    /// The blended price of a token; `None` when it is not known.
+    pub price: Option<Usd>,
     /// It is not asked unless nobody else is left.
     pub ejected: bool,
     /// Large enough for the prompt, as far as is known.
@@ -93,7 +92,7 @@ impl Notes {
             upstream: Arc::clone(&one.target.upstream),
             verdict: Verdict::Candidate(Box::new(Figures {
                 score: Some(score),
-                price: Some(one.price).filter(|price| *price < UNPRICED),
+                price: price(&one.target),
                 ejected,
                 fits: one.fits,
                 reading: one.reading,
@@ -106,14 +105,13 @@ impl Notes {
     /// A target that the caller named.
     pub(super) fn pinned(&self, target: &Target, upstream: &Upstream, now: &Now<'_>) {
         let reading = target.health.reading(now.at);
-        let price = target.offer.as_ref().and_then(|offer| offer.price.as_ref()?.blended());
         self.push(Considered {
             provider: Arc::clone(&target.provider),
             model: Arc::clone(&target.model),
             upstream: Arc::clone(&target.upstream),
             verdict: Verdict::Candidate(Box::new(Figures {
                 score: None,
-                price: price.map(|price| price.units() as f64),
+                price: price(target),
                 ejected: is_out(target, now),
                 fits: true,
                 reading,
@@ -122,6 +120,11 @@ impl Notes {
             })),
         });
     }
+}
+
+/// The blended price of a token.
+fn price(target: &Target) -> Option<Usd> {
+    target.offer.as_ref().and_then(|offer| offer.price.as_ref()?.blended())
 }
 
 /// A decision and why.
