@@ -78,7 +78,8 @@ impl Supervisor {
             let outbox = Rc::clone(&self.outbox);
             let receipt = Rc::new(move |receipt| outbox.receipt(receipt));
             let account = self.accounts.of(&link.provider, Instant::now());
-            let factory = Factory { pool: account.pool(), link, account, receipt, now_ms: self.now_ms };
+            let pool = account.pool_of(&link.provider, Instant::now());
+            let factory = Factory { pool, link, account, receipt, now_ms: self.now_ms };
             let (address, tended) = (factory.start(), Rc::new(()));
             actix_rt::spawn(tend(factory.clone(), Rc::downgrade(&tended)));
             self.slots.insert(id, Slot { factory, address, _tended: tended });

@@ -24,13 +24,11 @@ type Targets = DashMap<Arc<str>, Arc<TargetHealth>>;
 /// One provider, over all cells.
 #[derive(Debug)]
 pub struct Account {
-    /// The row in force, whatever row those who still run began with.
-    row: ArcSwap<Provider>,
+    in_force: ArcSwap<InForce>,
     /// How many attempts it gets at a time.
     pub gate: Arc<Gate>,
     /// Further attempts that it takes whatever the budget says.
     pub floor: Floor,
-    pool: ArcSwap<Pool>,
     targets: Targets,
     /// Models that the catalogue does not know: callers make names up, and must not crowd out those that it knows.
     strangers: Targets,
@@ -38,6 +36,14 @@ pub struct Account {
     /// Probes fail.
     down: Arc<AtomicBool>,
     probes: Mutex<Probes>,
+}
+
+/// The row in force, whatever row those who still run began with, and the credentials in its order. One value: nobody
+/// sees the one without the other.
+#[derive(Debug)]
+struct InForce {
+    row: Arc<Provider>,
+    pool: Arc<Pool>,
 }
 
 /// Probes that fail in a row before a provider is down.
@@ -54,10 +60,12 @@ impl Account {
     pub fn new(provider: &Arc<Provider>, origin: Instant) -> Self {
         let down = Arc::<AtomicBool>::default();
         Self {
-            row: ArcSwap::new(Arc::clone(provider)),
+            in_force: ArcSwap::from_pointee(InForce {
+                row: Arc::clone(provider),
+                pool: Arc::new(Pool::new(provider, origin)),
+            }),
             gate: Arc::default(),
             floor: Floor::default(),
-            pool: ArcSwap::from_pointee(Pool::new(provider, origin)),
             targets: DashMap::new(),
             strangers: DashMap::new(),
             others: Arc::new(TargetHealth::probed(&down)),
@@ -68,17 +76,17 @@ impl Account {
 
     /// The rule of its gate.
     pub fn admission(&self) -> AdmissionRule {
-        self.row.load().admission
+        self.in_force.load().row.admission
     }
 
     /// Takes over a row: credentials that are still there keep what is known of them, and what probes of another row said
     /// is forgotten.
     fn reload(&self, provider: &Arc<Provider>, now: Instant) {
-        if **self.row.load() == **provider {
+        if *self.in_force.load().row == **provider {
             return;
         }
-        self.row.store(Arc::clone(provider));
-        self.pool.store(Arc::new(self.pool.load_full().reloaded(provider, now)));
+        let pool = self.pool_of(provider, now);
+        self.in_force.store(Arc::new(InForce { row: Arc::clone(provider), pool }));
         *self.probes() = Probes::default();
         self.down.store(false, Ordering::Relaxed);
         self.gate.apply(&provider.admission);
@@ -113,12 +121,22 @@ impl Account {
 
     /// Its credentials.
     pub fn pool(&self) -> Arc<Pool> {
-        self.pool.load_full()
+        Arc::clone(&self.in_force.load().pool)
+    }
+
+    /// Its credentials in the order of this row, which may not be the one in force: a thread hears of reloads one by one.
+    /// What is known of those that both have is shared.
+    pub fn pool_of(&self, provider: &Provider, now: Instant) -> Arc<Pool> {
+        let in_force = self.in_force.load();
+        if *in_force.row == *provider {
+            return Arc::clone(&in_force.pool);
+        }
+        Arc::new(in_force.pool.reloaded(provider, now))
     }
 
     /// Credentials that can be had now, of how many.
     pub fn usable(&self, upstream: &str, now: Instant) -> (usize, usize) {
-        self.pool.load().usable(upstream, now)
+        self.in_force.load().pool.usable(upstream, now)
     }
 
     /// The health of a model that the catalogue knows, by its name upstream.
@@ -231,6 +249,32 @@ mod tests {
         assert_eq!((account.admission().ceiling, accounts.get("up").is_some()), (1, true));
         accounts.reloaded([], now);
         assert!(accounts.get("up").is_none());
+    }
+
+    #[test]
+    fn whoever_has_an_older_row_gets_its_credentials_in_its_order() {
+        let (now, key) = (Instant::now(), |name: &str| crate::config::ApiKey {
+            name: Arc::from(name),
+            secret: crate::config::Secret::new(name),
+            weight: 1,
+            rpm: None,
+            tpm: None,
+            concurrency: None,
+        });
+        let row = |names: &[&str]| {
+            let api_keys = names.iter().map(|name| key(name)).collect();
+            Arc::new(Provider { api_keys, ..crate::config::testing::row("up", 1) })
+        };
+        let (old, new) = (row(&["a", "b"]), row(&["z", "b"]));
+        let accounts = Accounts::default();
+        let account = accounts.of(&old, now);
+        accounts.reloaded([&new], now);
+        let names = |pool: Arc<Pool>| {
+            pool.standings(now).iter().map(|credential| credential.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(account.pool()), ["z", "b"]);
+        assert_eq!(names(account.pool_of(&old, now)), ["a", "b"]);
+        assert!(Arc::ptr_eq(&account.pool(), &account.pool_of(&new, now)));
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Notes {
                 fits: true,
                 reading,
                 load: upstream.account.gate.load(&upstream.rule),
-                credentials: upstream.account.pool().usable(&target.upstream, now.at),
+                credentials: upstream.account.usable(&target.upstream, now.at),
             })),
         });
     }
