@@ -27,6 +27,8 @@ use crate::policy::account::Accounts;
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(1);
+/// Threads that may be stuck in reading at a time.
+const READERS_MAX: usize = 4;
 /// How long reading may take: files may be on a network.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -73,11 +75,28 @@ fn fingerprint(files: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
-/// Runs what may block for ever on a thread of its own, which nobody waits for: `None` when it takes too long.
-async fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (sender, done) = oneshot::channel();
-    std::thread::Builder::new().name("reload".to_owned()).spawn(move || drop(sender.send(work()))).ok()?;
-    timeout(PATIENCE, done).await.ok()?.ok()
+/// Threads that read files; each of them may be stuck for ever.
+#[derive(Default)]
+struct Readers(Arc<()>);
+
+impl Readers {
+    /// Runs what may block for ever on a thread of its own, which nobody waits for: `None` when it takes too long, or when
+    /// too many others are stuck.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let counted = Arc::clone(&self.0);
+        if Arc::strong_count(&counted) > READERS_MAX + 1 {
+            return None;
+        }
+        let (sender, done) = oneshot::channel();
+        let read = move || {
+            let done = work();
+            // Counted until the work is over, and no longer when its end is known.
+            drop(counted);
+            drop(sender.send(done));
+        };
+        std::thread::Builder::new().name("reload".to_owned()).spawn(read).ok()?;
+        timeout(PATIENCE, done).await.ok()?.ok()
+    }
 }
 
 /// What reloads.
@@ -87,6 +106,7 @@ pub struct Reloading {
     accounts: Arc<Accounts>,
     supervisors: Arc<Mutex<Vec<Addr<Supervisor>>>>,
     gauges: Gauges,
+    readers: Readers,
 }
 
 /// Serves those who ask, as a task of this thread; without sources whoever asks is told that there are none.
@@ -110,6 +130,7 @@ impl Reloading {
             accounts: Arc::clone(&shared.accounts),
             supervisors: Arc::clone(&shared.supervisors),
             gauges: shared.gauges.clone(),
+            readers: Readers::default(),
         }
     }
 
@@ -131,10 +152,10 @@ impl Reloading {
                     if !self.live.load().settings.server.config_watch {
                         continue;
                     }
-                    let Some(now) = self.look().await else { continue };
+                    let Some((now, emptied)) = self.look().await else { continue };
                     if now == self.sources.seen {
                         settling = None;
-                    } else if settling == Some(now) && self.is_emptied() {
+                    } else if settling == Some(now) && emptied {
                         self.sources.seen = now;
                         tracing::error!("the configuration file is empty and is not taken; SIGHUP would take it");
                     } else if settling == Some(now) {
@@ -149,24 +170,21 @@ impl Reloading {
         }
     }
 
-    /// The configuration file is there and empty: the defaults would replace everything, which who empties a file to write
-    /// it anew does not mean.
-    fn is_emptied(&self) -> bool {
-        let file = self.sources.files.first();
-        file.and_then(|file| std::fs::metadata(file).ok()).is_some_and(|like| like.len() == 0)
-    }
-
-    /// What the files are like now; `None` when nobody can tell.
-    async fn look(&self) -> Option<u64> {
+    /// What the files are like now, and whether the configuration file is empty: the defaults would replace everything,
+    /// which who empties a file to write it anew does not mean. `None` when nobody can tell.
+    async fn look(&self) -> Option<(u64, bool)> {
         let files = self.sources.files.clone();
-        detached(move || fingerprint(&files)).await
+        let emptied = |files: &[PathBuf]| {
+            files.first().and_then(|file| std::fs::metadata(file).ok()).is_some_and(|like| like.len() == 0)
+        };
+        self.readers.run(move || (fingerprint(&files), emptied(&files))).await
     }
 
     /// Reads, checks, and puts in force; says how it went.
     async fn reload(&mut self) -> Outcome {
         let load = Arc::clone(&self.sources.load);
         let (before, known) = (self.look().await, self.sources.files.clone());
-        let read = detached(move || {
+        let read = self.readers.run(move || {
             let mut files = Vec::new();
             let loaded = load(&mut files);
             let seen = fingerprint(&files);
@@ -176,7 +194,8 @@ impl Reloading {
             None => Err(NotReloaded::Wrong(vec![Problem::new("reload", "the files cannot be read in time")])),
             Some((loaded, files, seen)) => {
                 // What changed while it was read is a change to come.
-                self.sources.seen = if files == known { before.unwrap_or(seen) } else { seen };
+                self.sources.seen =
+                    if files == known { before.map_or(seen, |(before, _)| before) } else { seen };
                 self.sources.files = files;
                 let taken = loaded.and_then(|(loaded, catalog)| {
                     // One that fails in a way that nobody foresaw must not end the watch.
@@ -264,8 +283,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_panics_is_none() {
-        assert_eq!(detached(|| 7).await, Some(7));
-        assert_eq!(detached(|| -> u8 { panic!("as asked") }).await, None);
+    async fn work_that_panics_is_none_and_stuck_work_is_bounded() {
+        let readers = Readers::default();
+        assert_eq!(readers.run(|| 7).await, Some(7));
+        assert_eq!(readers.run(|| -> u8 { panic!("as asked") }).await, None);
+        let mut gates = Vec::new();
+        for _ in 0..READERS_MAX {
+            let (gate, stuck) = std::sync::mpsc::channel::<()>();
+            gates.push(gate);
+            let stuck = readers.run(move || stuck.recv().is_err());
+            // Begun, and not waited for.
+            assert!(futures_util::FutureExt::now_or_never(stuck).is_none());
+        }
+        assert_eq!(readers.run(|| 7).await, None);
+        drop(gates);
+        while readers.run(|| 7).await.is_none() {
+            tokio::task::yield_now().await;
+        }
     }
 }
