@@ -16,78 +16,40 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use llm_gateway::catalog::Catalog;
 use llm_gateway::chat::Routing;
-use llm_gateway::config::{AdmissionRule, AuthStyle, BreakerRule, Provider, Route, Timeouts};
+use llm_gateway::config::{Outside, Provider, assemble};
 use llm_gateway::policy::account::Accounts;
 use llm_gateway::policy::health::{Observation, Sign};
 use llm_gateway::policy::route::{Ask, Now, Router, Tuning, Upstream, session_hash};
-use llm_gateway::wire::Quirks;
 use serde_json::{Value, json};
 
 const PROVIDERS: usize = 20;
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-const BREAKER: BreakerRule = BreakerRule {
-    consecutive_failures: 5,
-    failure_rate: 50,
-    slow_call: Duration::ZERO,
-    slow_rate: 80,
-    minimum_calls: 20,
-    cool_down: Duration::from_secs(5),
-    cool_down_max: Duration::from_secs(120),
-};
 
 fn name(at: usize) -> String {
     format!("provider{at}")
 }
 
-fn row(at: usize) -> Provider {
-    Provider {
-        id: Arc::from(name(at)),
-        routes: vec![Route { models: vec!["*".to_owned()], ..Route::default() }],
-        responses: false,
-        vars: BTreeMap::new(),
-        base_url: "http://127.0.0.1:1/v1".to_owned(),
-        auth: AuthStyle::None,
-        api_key: None,
-        api_keys: Vec::new(),
-        identity: None,
-        env: Vec::new(),
-        catalog: Arc::from(name(at)),
-        headers: BTreeMap::new(),
-        quirks: Quirks::default(),
-        timeouts: Timeouts {
-            connect: PATIENCE,
-            head: PATIENCE,
-            first_event: PATIENCE,
-            idle: PATIENCE,
-            total: PATIENCE,
-        },
-        model_timeouts: Vec::new(),
-        tending: llm_gateway::config::Tending::default(),
-        admission: AdmissionRule {
-            ceiling: 4_096,
-            adaptive: true,
-            floor: 4,
-            queue: 1_024,
-            queue_timeout: Duration::from_secs(5),
-        },
-        breaker: BREAKER,
-    }
+/// The rows, read as any configuration is.
+fn rows() -> Vec<Arc<Provider>> {
+    let row = |at: usize| {
+        (name(at), json!({"base_url": "http://127.0.0.1:1/v1", "auth": "none", "adaptive_limit": true}))
+    };
+    let providers: serde_json::Map<String, Value> = (0..PROVIDERS).map(row).collect();
+    let outside = Outside { env: &|_| None, file: &|_| Err("no files here".to_owned()) };
+    let text = json!({"providers": providers}).to_string();
+    let loaded = assemble(Some(("bench", &text)), [], &outside).expect("a configuration");
+    (0..PROVIDERS).filter_map(|at| loaded.settings.providers.get(&name(at)).cloned()).collect()
 }
 
 /// A table of one model at twenty providers, each of them a little dearer and slower than the one before.
 fn router(accounts: &Accounts, mode: Routing) -> Router {
-    let now = Instant::now();
-    let upstream = |at: usize| {
-        let row = std::sync::Arc::new(row(at));
-        Upstream {
-            id: Arc::clone(&row.id),
-            catalog: Arc::clone(&row.id),
-            credentialed: true,
-            env: Vec::new(),
-            account: accounts.of(&row, now),
-            rule: row.admission,
-        }
+    let (now, rows) = (Instant::now(), rows());
+    let upstream = |row: &Arc<Provider>| Upstream {
+        id: Arc::clone(&row.id),
+        catalog: Arc::clone(&row.id),
+        credentialed: true,
+        env: Vec::new(),
+        account: accounts.of(row, now),
+        rule: row.admission,
     };
     let offer = |at: usize| {
         let price = format!("1.{at:03}");
@@ -97,8 +59,8 @@ fn router(accounts: &Accounts, mode: Routing) -> Router {
     let offers: Vec<Value> = (0..PROVIDERS).map(offer).collect();
     let catalog = json!({"version": 1, "models": [{"id": "model", "offers": offers}]}).to_string();
     let catalog = Arc::new(Catalog::parse(catalog.as_bytes()).expect("a catalogue"));
-    let upstreams: Vec<Upstream> = (0..PROVIDERS).map(upstream).collect();
-    for (at, upstream) in upstreams.iter().enumerate() {
+    let upstreams: Vec<Upstream> = rows.iter().map(upstream).collect();
+    for (at, (upstream, row)) in upstreams.iter().zip(&rows).enumerate() {
         let health = upstream.account.target(&Arc::from("maker/model"));
         for attempt in 0..200 {
             let seen = Observation {
@@ -108,7 +70,7 @@ fn router(accounts: &Accounts, mode: Routing) -> Router {
                 output_tokens: Some(100),
                 probe: None,
             };
-            health.record(&seen, &BREAKER, now);
+            health.record(&seen, &row.breaker, now);
         }
     }
     Router::new(catalog, upstreams, BTreeMap::new(), None, BTreeMap::new(), false)

@@ -136,14 +136,20 @@ fn fill(gateway: &Gateway) {
     bound_files(gateway, &(written + 6_000).to_string());
 }
 
-#[tokio::test]
-async fn on_a_full_disk_calls_go_on_and_are_settled_once_there_is_room() {
+/// A gateway that has settled some calls, on a disk that is full since.
+async fn full() -> (Upstream, Gateway, Client) {
     let upstream = upstream().await;
-    let mut gateway = Setup::with_upstream(&upstream).start().await;
+    let gateway = Setup::with_upstream(&upstream).start().await;
     let client = gateway.client().await;
     ask(&client, BEFORE).await;
     gateway.ledger(BEFORE).await;
     fill(&gateway);
+    (upstream, gateway, client)
+}
+
+#[tokio::test]
+async fn on_a_full_disk_calls_go_on_and_are_settled_once_there_is_room() {
+    let (_upstream, mut gateway, client) = full().await;
     fails(&gateway, &client, "disk").await;
     bound_files(&gateway, "unlimited");
     recovers(&gateway, &client).await;
@@ -152,12 +158,7 @@ async fn on_a_full_disk_calls_go_on_and_are_settled_once_there_is_room() {
 
 #[tokio::test]
 async fn a_crash_on_a_full_disk_damages_nothing_that_was_settled() {
-    let upstream = upstream().await;
-    let gateway = Setup::with_upstream(&upstream).start().await;
-    let client = gateway.client().await;
-    ask(&client, BEFORE).await;
-    gateway.ledger(BEFORE).await;
-    fill(&gateway);
+    let (_upstream, gateway, client) = full().await;
     ask(&client, DURING).await;
     store_is(&gateway, "degraded").await;
     let gateway = gateway.crash_and_restart().await;
@@ -170,16 +171,10 @@ async fn a_crash_on_a_full_disk_damages_nothing_that_was_settled() {
 #[tokio::test]
 async fn what_waits_at_the_end_is_settled_if_there_is_room_in_time_and_else_told_as_lost() {
     for in_time in [true, false] {
-        let upstream = upstream().await;
-        let gateway = Setup::with_upstream(&upstream).start().await;
-        let client = gateway.client().await;
-        ask(&client, BEFORE).await;
-        gateway.ledger(BEFORE).await;
-        fill(&gateway);
+        let (_upstream, mut gateway, client) = full().await;
         ask(&client, DURING).await;
         store_is(&gateway, "degraded").await;
         gateway.process.signal(Signal::Terminate);
-        let mut gateway = gateway;
         if in_time {
             said(&gateway, "stopping: ").await;
             bound_files(&gateway, "unlimited");
