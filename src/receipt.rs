@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::chat::Usage;
-use crate::money::Usd;
+use crate::money::{Markup, Usd};
 
 /// How an attempt (or a call) ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +89,14 @@ pub struct Receipt {
     pub estimated: bool,
     /// Cost of the attempt; `None` when the price or the usage is unknown ("unpriced").
     pub cost: Option<Usd>,
+    /// What the caller is charged: `cost` and its markup. `None` where `cost` is.
+    pub charged: Option<Usd>,
+    /// What is charged on top of the cost.
+    pub markup: Markup,
+    /// Names of the sets of tags that the call belongs to.
+    pub tag_sets: Arc<[Arc<str>]>,
+    /// What was set aside for it, while its cost is not known: whoever learns the cost settles it.
+    pub held: Option<Arc<dyn Settles>>,
     /// The price that applies, for computing `cost` once an estimate is made.
     pub price: Option<Arc<crate::catalog::Price>>,
     /// Service tier the upstream said it served (`flex`, `priority`, ...), which may change the price.
@@ -100,6 +108,12 @@ impl Receipt {
     pub fn is_unpriced(&self) -> bool {
         self.reached && self.cost.is_none() && (self.usage.is_some() || (200..300).contains(&self.status))
     }
+}
+
+/// Money that was set aside until it is known what an attempt costs. What is dropped unsettled is given back.
+pub trait Settles: std::fmt::Debug + Send + Sync {
+    /// Puts what was charged in its place; `time_ms` is that of the receipt.
+    fn settle(&self, charged: Usd, time_ms: i64);
 }
 
 /// The text of an attempt whose usage the upstream never told.

@@ -7,6 +7,8 @@ use time::{Duration, OffsetDateTime};
 
 /// Milliseconds in an hour.
 pub const HOUR_MS: i64 = 3_600_000;
+/// Milliseconds of a quarter of an hour: days begin on one in every time zone.
+pub const QUARTER_MS: i64 = HOUR_MS / 4;
 
 /// Latest time that [`format_ms`] can write: 9999-12-31T23:59:59.999Z.
 pub const MAX_MS: i64 = 253_402_300_799_999;

@@ -47,6 +47,10 @@ pub fn receipt(attempt: u16) -> Receipt {
         unmetered: None,
         estimated: false,
         cost: None,
+        charged: None,
+        markup: crate::money::Markup::default(),
+        tag_sets: Arc::from([]),
+        held: None,
         price: Some(Arc::new(Price { rates, ..Price::default() })),
         service_tier: None,
     }

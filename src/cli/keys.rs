@@ -118,6 +118,8 @@ fn spec(create: Create, now_ms: i64) -> Result<KeySpec, Error> {
         project: create.project,
         expires_ms: create.expires_at,
         models: ModelRules { allow: create.allow, deny: create.deny },
+        budget: None,
+        markup: None,
         limits: Limits { rpm: create.rpm, tpm: create.tpm, concurrency: create.concurrency },
         handling: Handling {
             share: create.share,

@@ -23,7 +23,7 @@ use crate::policy::admission::Share;
 use crate::policy::quota::Gauge;
 use crate::policy::route::{Ask, session_hash};
 use crate::store::KeyEntry;
-use crate::upstream::{Call, CallFacts};
+use crate::upstream::{Call, CallFacts, Paying};
 
 /// Route pattern.
 pub const ROUTE: &str = "/v1/chat/completions";
@@ -108,6 +108,7 @@ async fn enter(
         request_id: Arc::clone(&context.request_id),
         caller: key.caller.clone(),
         tags,
+        paying: Paying::default(),
         requested_model: Arc::from(parsed.model.as_str()),
         stream: parsed.stream,
         include_usage: parsed.include_usage,

@@ -24,6 +24,7 @@ pub fn complete(receipt: &mut Receipt) {
     {
         let tier = receipt.service_tier.as_deref().and_then(ServiceTier::parse);
         receipt.cost = price.cost(usage, tier);
+        receipt.charged = receipt.cost.map(|cost| receipt.markup.charged(cost));
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod address;
 pub mod admission;
+pub mod budget;
 pub mod completion;
 mod hash;
 pub mod health;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::budget_json::budget_json;
 use super::key::FreshKey;
 use super::rows::KeyRecord;
 use crate::chat::Routing;
@@ -24,11 +25,14 @@ pub fn key_json(record: &KeyRecord) -> Value {
         "rpm": spec.limits.rpm,
         "tpm": spec.limits.tpm,
         "concurrency": spec.limits.concurrency,
+        "budget": spec.budget.as_ref().map(budget_json),
+        "markup_percent": spec.markup.map(|markup| markup.to_string()),
         "share": spec.handling.share,
         "max_priority": spec.handling.max_priority.as_str(),
         "routing": spec.handling.routing.map(Routing::as_str),
         "explain": spec.handling.explain,
         "tags": tags,
+        "managed_by": record.managed.as_str(),
     })
 }
 

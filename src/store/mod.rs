@@ -7,7 +7,9 @@
 //! Invariants: a receipt is counted once however often it is settled; every management change leaves an audit
 //! row in the same transaction; no key's text is ever stored.
 
+mod budget_json;
 mod error;
+mod group;
 pub mod key;
 mod key_json;
 mod key_table;
@@ -19,11 +21,16 @@ pub(crate) mod testing;
 
 use futures_util::future::BoxFuture;
 
+pub use budget_json::budget_json;
 pub use error::StoreError;
+pub use group::{
+    GROUPS_LIMIT, GroupKind, GroupPatch, GroupRecord, GroupSpec, Managed, check_group, tags_name, tags_of,
+};
 pub use key_json::{key_json, key_json_with_text};
 pub use key_table::{KeyEntry, KeyTable, POLL_INTERVAL};
 pub use rows::{
-    AuditRow, GroupBy, GroupValue, KeyRecord, LedgerRow, Page, RequestFilter, TokenCounts, UsageRow,
+    Alert, AuditRow, Declared, DeclaredKey, GroupBy, GroupValue, KeyRecord, LedgerRow, Page, Payer,
+    RequestFilter, TokenCounts, UsageRow,
 };
 pub use spec::{Handling, KeyPatch, KeySpec, ModelRules, SHARE_MAX};
 pub use sqlite::SqliteStore;
@@ -94,6 +101,77 @@ pub trait Store: Send + Sync {
     fn usage<'a>(&'a self, from_ms: i64, to_ms: i64, groups: &'a [GroupBy])
     -> StoreFuture<'a, Vec<UsageRow>>;
 
+    /// Makes a group. `Refused` when there is one of this kind and name, or the specification is out of bounds.
+    fn create_group(
+        &self,
+        _kind: GroupKind,
+        _name: String,
+        _spec: GroupSpec,
+        _by: By,
+    ) -> StoreFuture<'_, GroupRecord> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// One group. `Refused(NotFound)` when there is none.
+    fn group<'a>(&'a self, _kind: GroupKind, _name: &'a str) -> StoreFuture<'a, GroupRecord> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Groups of a kind by name, deleted ones not included.
+    fn groups<'a>(
+        &'a self,
+        _kind: GroupKind,
+        _cursor: Option<&'a str>,
+        _limit: u32,
+    ) -> StoreFuture<'a, Page<GroupRecord>> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Changes a group. `Refused` when there is none, the configuration declares it, or the change is out of bounds.
+    fn update_group<'a>(
+        &'a self,
+        _kind: GroupKind,
+        _name: &'a str,
+        _patch: GroupPatch,
+        _by: By,
+    ) -> StoreFuture<'a, GroupRecord> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Deletes a group: its limits end, its ledger rows stay. `Refused` when there is none, the configuration declares
+    /// it, or it is a project that live keys belong to.
+    fn delete_group<'a>(&'a self, _kind: GroupKind, _name: &'a str, _by: By) -> StoreFuture<'a, GroupRecord> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Groups changed after `revision`, in order of change, `limit` at most; deleted ones included. Keys and groups
+    /// count their revisions together.
+    fn groups_changed_since(&self, _revision: i64, _limit: u32) -> StoreFuture<'_, Vec<GroupRecord>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Makes the keys and groups that the configuration declares what it says, and ends those that it declared before
+    /// and does not any more; what did not change gets no revision and no audit row. `Refused` when one has the name
+    /// of a group that operators made.
+    fn declare(&self, _declared: Declared, _by: By) -> StoreFuture<'_, ()> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// What was charged to `payer` from `from_ms` to before `to_ms`, in units of 1e-12 USD.
+    fn charged<'a>(&'a self, _payer: &'a Payer, _from_ms: i64, _to_ms: i64) -> StoreFuture<'a, i128> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Notes that a threshold was passed; true the first time, whichever replica asks.
+    fn note_alert(&self, _alert: Alert, _now_ms: i64) -> StoreFuture<'_, bool> {
+        Box::pin(async { Err(not_built()) })
+    }
+
     /// The audit trail. `Refused` when the cursor is none of ours.
     fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>>;
+}
+
+/// What a method answers that a store does not have.
+fn not_built() -> StoreError {
+    StoreError::Unusable("this store does not have that".to_owned())
 }

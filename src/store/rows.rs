@@ -2,6 +2,7 @@
 
 use ulid::Ulid;
 
+use super::group::{GroupKind, GroupSpec, Managed};
 use super::key::Digest;
 use super::spec::KeySpec;
 use crate::money::Usd;
@@ -17,6 +18,8 @@ pub struct KeyRecord {
     pub prefix: String,
     /// What the operator chose.
     pub spec: KeySpec,
+    /// Who may change it.
+    pub managed: Managed,
     /// When it was made, milliseconds since the epoch.
     pub created_ms: i64,
     /// When it was revoked, if it was.
@@ -75,6 +78,8 @@ pub struct LedgerRow {
     pub estimated: bool,
     /// What it cost; `None` when unpriced.
     pub cost: Option<Usd>,
+    /// What the caller was charged; `None` when unpriced.
+    pub charged: Option<Usd>,
     /// Tags, name and value.
     pub tags: Vec<(String, String)>,
 }
@@ -178,6 +183,8 @@ pub struct UsageRow {
     pub tokens: TokenCounts,
     /// Cost in units of 1e-12 USD, without the unpriced ones.
     pub cost_units: i128,
+    /// What callers were charged, likewise.
+    pub charged_units: i128,
 }
 
 /// One change an operator made.
@@ -197,4 +204,46 @@ pub struct AuditRow {
     pub before: Option<String>,
     /// How it is, JSON.
     pub after: Option<String>,
+}
+
+/// Whose spending is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Payer {
+    /// The key of this id.
+    Key(String),
+    /// The group of this kind and name. A set of tags counts from when it was made.
+    Group(GroupKind, String),
+}
+
+/// A threshold of a budget that was passed in one of its periods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// Whose budget.
+    pub payer: Payer,
+    /// Start of the period, milliseconds since the epoch.
+    pub window_start_ms: i64,
+    /// Percentage of the limit.
+    pub percent: u8,
+}
+
+/// A key that the configuration declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredKey {
+    /// Its name in the configuration; the key's id is made from it.
+    pub id: String,
+    /// SHA-256 of the key's text.
+    pub digest: Digest,
+    /// Its first 8 characters.
+    pub prefix: String,
+    /// What it may do.
+    pub spec: KeySpec,
+}
+
+/// Everything that the configuration declares: keys, and groups by kind and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Keys.
+    pub keys: Vec<DeclaredKey>,
+    /// Projects and sets of tags.
+    pub groups: Vec<(GroupKind, String, GroupSpec)>,
 }

@@ -2,7 +2,9 @@
 
 use crate::chat::Routing;
 use crate::error::Error;
+use crate::money::{Markup, Usd};
 use crate::policy::admission::Priority;
+use crate::policy::budget::{ALERTS_MAX, Budget};
 use crate::policy::quota::Limits;
 
 /// Names and project names at most, bytes.
@@ -61,6 +63,10 @@ pub struct KeySpec {
     pub models: ModelRules,
     /// What it may use per minute and at a time.
     pub limits: Limits,
+    /// What it may spend.
+    pub budget: Option<Budget>,
+    /// What it is charged on top of the provider's price; `None`: as its project says.
+    pub markup: Option<Markup>,
     /// How its calls are handled.
     pub handling: Handling,
     /// Tags put on every ledger row of the key.
@@ -86,6 +92,10 @@ pub struct KeyPatch {
     pub tpm: Option<Option<std::num::NonZeroU32>>,
     /// New calls at a time, or no limit.
     pub concurrency: Option<Option<std::num::NonZeroU32>>,
+    /// New budget, or none.
+    pub budget: Option<Option<Budget>>,
+    /// New markup, or none of its own.
+    pub markup: Option<Option<Markup>>,
     /// New weight.
     pub share: Option<u32>,
     /// New highest priority.
@@ -98,15 +108,17 @@ pub struct KeyPatch {
     pub tags: Option<Vec<(String, String)>>,
 }
 
+/// Takes a change over, if there is one.
+pub(super) fn set<T>(place: &mut T, change: Option<T>) {
+    if let Some(value) = change {
+        *place = value;
+    }
+}
+
 impl KeyPatch {
     /// `spec` with these changes.
     #[must_use]
     pub fn apply(self, mut spec: KeySpec) -> KeySpec {
-        fn set<T>(place: &mut T, change: Option<T>) {
-            if let Some(value) = change {
-                *place = value;
-            }
-        }
         set(&mut spec.name, self.name);
         set(&mut spec.project, self.project);
         set(&mut spec.expires_ms, self.expires_ms);
@@ -115,6 +127,8 @@ impl KeyPatch {
         set(&mut spec.limits.rpm, self.rpm);
         set(&mut spec.limits.tpm, self.tpm);
         set(&mut spec.limits.concurrency, self.concurrency);
+        set(&mut spec.budget, self.budget);
+        set(&mut spec.markup, self.markup);
         set(&mut spec.handling.share, self.share);
         set(&mut spec.handling.max_priority, self.max_priority);
         set(&mut spec.handling.routing, self.routing);
@@ -134,8 +148,8 @@ impl KeySpec {
         if let Some(project) = &self.project {
             check_name(project, "project")?;
         }
-        check_patterns(&self.models.allow, "models.allow")?;
-        check_patterns(&self.models.deny, "models.deny")?;
+        check_models(&self.models)?;
+        check_budget(self.budget.as_ref())?;
         if !(1..=SHARE_MAX).contains(&self.handling.share) {
             return Err(Error::invalid(format!("`share` is a whole number from 1 to {SHARE_MAX}."), "share"));
         }
@@ -143,7 +157,29 @@ impl KeySpec {
     }
 }
 
-fn check_name(name: &str, field: &str) -> Result<(), Error> {
+/// Checks patterns of models.
+pub(super) fn check_models(models: &ModelRules) -> Result<(), Error> {
+    check_patterns(&models.allow, "models.allow")?;
+    check_patterns(&models.deny, "models.deny")
+}
+
+/// Checks a budget.
+pub(super) fn check_budget(budget: Option<&Budget>) -> Result<(), Error> {
+    let Some(Budget { limit, alerts, .. }) = budget else { return Ok(()) };
+    if *limit <= Usd::ZERO {
+        let message = "`budget.limit_usd` must be above zero, such as \"25.00\".";
+        return Err(Error::invalid(message, "budget.limit_usd"));
+    }
+    let ascending = alerts.iter().zip(alerts.iter().skip(1)).all(|(low, high)| low < high);
+    if alerts.len() > ALERTS_MAX || !ascending || alerts.iter().any(|percent| !(1..=100).contains(percent)) {
+        let message =
+            format!("`budget.alerts` takes up to {ALERTS_MAX} percentages from 1 to 100, ascending.");
+        return Err(Error::invalid(message, "budget.alerts"));
+    }
+    Ok(())
+}
+
+pub(super) fn check_name(name: &str, field: &str) -> Result<(), Error> {
     let sane = !name.trim().is_empty() && name.len() <= NAME_MAX && !name.chars().any(char::is_control);
     if sane {
         return Ok(());
@@ -172,7 +208,7 @@ fn check_patterns(patterns: &[String], field: &str) -> Result<(), Error> {
     }
 }
 
-fn check_tags(tags: &[(String, String)]) -> Result<(), Error> {
+pub(super) fn check_tags(tags: &[(String, String)]) -> Result<(), Error> {
     if tags.len() > TAGS_MAX {
         return Err(Error::invalid(format!("`tags` takes {TAGS_MAX} tags at most."), "tags"));
     }

@@ -76,6 +76,10 @@ pub fn receipt(time_ms: i64) -> Receipt {
         unmetered: None,
         estimated: false,
         cost: Some(Usd::from_units(1_000)),
+        charged: Some(Usd::from_units(1_000)),
+        markup: crate::money::Markup::default(),
+        tag_sets: Arc::from([]),
+        held: None,
         price: None,
         service_tier: None,
     }

@@ -5,10 +5,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::chat::conversation::{Detail, Message};
+use crate::money::Markup;
+use crate::policy::budget::Purse;
 use crate::policy::quota::QuotaPermit;
 use crate::policy::vault::Vault;
 use crate::receipt::Caller;
 use crate::wire::translate::Minted;
+
+/// Who pays for a call, and how much of its cost.
+#[derive(Clone, Debug)]
+pub struct Paying {
+    /// What is charged on top of the cost.
+    pub markup: Markup,
+    /// Names of the sets of tags that it belongs to.
+    pub tag_sets: Arc<[Arc<str>]>,
+    /// The purses that pay.
+    pub purses: Arc<[Arc<Purse>]>,
+}
+
+impl Default for Paying {
+    fn default() -> Self {
+        Self { markup: Markup::default(), tag_sets: Arc::from([]), purses: Arc::from([]) }
+    }
+}
 
 /// One client request. Shared by the HTTP side and the exchanges: its quota is settled when the last of them is
 /// done with it, so also on cancel and panic.
@@ -22,6 +41,8 @@ pub struct Call {
     pub caller: Caller,
     /// Tags of the request.
     pub tags: Arc<[(String, String)]>,
+    /// Who pays.
+    pub paying: Paying,
     /// The model string as sent.
     pub requested_model: Arc<str>,
     /// A streaming request.
@@ -45,6 +66,8 @@ pub struct CallFacts {
     pub caller: Caller,
     /// Tags of the request.
     pub tags: Arc<[(String, String)]>,
+    /// Who pays.
+    pub paying: Paying,
     /// The model string as sent.
     pub requested_model: Arc<str>,
     /// A streaming request.
@@ -69,12 +92,14 @@ impl Call {
     }
 
     fn with(facts: CallFacts, quota: Option<QuotaPermit>) -> Arc<Self> {
-        let CallFacts { request_id, caller, tags, requested_model, stream, include_usage, n, vault } = facts;
+        let CallFacts { request_id, caller, tags, paying, requested_model, stream, include_usage, n, vault } =
+            facts;
         Arc::new(Self {
             call_id: ulid::Ulid::generate(),
             request_id,
             caller,
             tags,
+            paying,
             requested_model,
             stream,
             include_usage,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::call::Call;
+use super::call::{Call, Paying};
 use crate::catalog::ServiceTier;
 use crate::chat::Usage;
 use crate::error::Error;
@@ -305,6 +305,8 @@ impl Drop for Meter {
         let credential = chosen.map(|chosen| (Arc::clone(&chosen.credential), chosen.probe));
         let finished =
             Finished { target: self.target.clone(), credential, seen: self.observation(usage.as_ref()) };
+        let cost = usage.as_ref().and_then(|usage| self.charged(usage));
+        let Paying { markup, tag_sets, .. } = &self.call.paying;
         let receipt = Receipt {
             call_id: self.call.call_id,
             attempt: self.number,
@@ -325,7 +327,11 @@ impl Drop for Meter {
             ttft_ms: self.ttft.map(millis),
             duration_ms,
             unmetered: usage.is_none().then(|| self.unmetered()),
-            cost: usage.as_ref().and_then(|usage| self.charged(usage)),
+            charged: cost.map(|cost| markup.charged(cost)),
+            markup: *markup,
+            tag_sets: Arc::clone(tag_sets),
+            held: None,
+            cost,
             usage,
             estimated: self.estimated,
             price: self.target.offer.as_ref().and_then(|offer| offer.price.clone()),

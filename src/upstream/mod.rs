@@ -13,7 +13,7 @@ mod tls;
 mod told;
 
 pub use auth::Keyring;
-pub use call::{Call, CallFacts};
+pub use call::{Call, CallFacts, Paying};
 pub use exchange::{Attempt, Failure, ReplyEvent, run};
 pub use fetch::{Fetched, Fetcher, Fetching, Wanted};
 pub use link::{Link, LinkError, Outgoing, Previewed};

@@ -92,6 +92,7 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         stream: false,
         include_usage: false,
         n: 1,
+        paying: crate::upstream::Paying::default(),
         vault: Arc::new(crate::policy::vault::Vault::new(0, std::time::Duration::ZERO)),
     };
     let call = Call::new(facts, quota.admit(1, std::time::Instant::now()).unwrap());

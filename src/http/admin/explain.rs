@@ -16,7 +16,7 @@ use crate::dispatch::{self, Question};
 use crate::error::Error;
 use crate::receipt::Caller;
 use crate::store::{KeyEntry, KeyTable};
-use crate::upstream::{Call, CallFacts};
+use crate::upstream::{Call, CallFacts, Paying};
 
 /// Largest request that is explained here, bytes.
 const BODY_MAX: usize = 1 << 20;
@@ -54,6 +54,7 @@ pub(super) async fn question(
             stream: parsed.stream,
             include_usage: parsed.include_usage,
             n: parsed.n,
+            paying: Paying::default(),
             vault: Arc::clone(&shown.vault),
         }),
         key,

@@ -25,6 +25,8 @@ pub(super) fn read_patch(body: &[u8]) -> Result<KeyPatch, Error> {
         rpm: fields.positive("rpm")?,
         tpm: fields.positive("tpm")?,
         concurrency: fields.positive("concurrency")?,
+        budget: None,
+        markup: None,
         share: fields.positive("share")?.map(|share| share.map_or(1, NonZeroU32::get)),
         max_priority: fields
             .word("max_priority", &Priority::WORDS, Priority::parse)?

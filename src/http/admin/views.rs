@@ -37,6 +37,7 @@ pub(super) fn request(row: &LedgerRow) -> Value {
         "completion_tokens": tokens(|tokens| tokens.completion),
         "reasoning_tokens": tokens(|tokens| tokens.reasoning),
         "cost_usd": row.cost.map(|cost| cost.to_string()),
+        "charged_usd": row.charged.map(|charged| charged.to_string()),
         "unpriced": row.cost.is_none(),
         "estimated": row.estimated,
         "tags": tags(&row.tags),
@@ -66,6 +67,7 @@ pub(super) fn usage(row: &UsageRow, groups: &[GroupBy]) -> Value {
         view.insert(name.to_owned(), Value::from(count));
     }
     view.insert("cost_usd".to_owned(), Value::from(format_units(row.cost_units)));
+    view.insert("charged_usd".to_owned(), Value::from(format_units(row.charged_units)));
     Value::Object(view)
 }
 

@@ -6,7 +6,9 @@ use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{Row as _, Transaction};
 use ulid::Ulid;
 
+use super::super::budget_json::{budget_json, budget_of};
 use super::super::error::StoreError;
+use super::super::group::Managed;
 use super::super::key::FreshKey;
 use super::super::key_json::key_json;
 use super::super::rows::{AuditRow, KeyRecord, Page};
@@ -17,7 +19,9 @@ use super::{
 };
 use crate::chat::Routing;
 use crate::error::Error;
+use crate::money::Markup;
 use crate::policy::admission::Priority;
+use crate::policy::budget::Budget;
 use crate::policy::quota::Limits;
 
 /// Begins every key id.
@@ -48,6 +52,7 @@ pub(super) async fn create(
         digest: key.digest(),
         prefix: key.prefix().to_owned(),
         spec,
+        managed: Managed::Api,
         created_ms: by.now_ms,
         revoked_ms: None,
         revision: next_revision(&mut tx).await?,
@@ -190,14 +195,16 @@ async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
     let number = |limit: Option<NonZeroU32>| limit.map(|limit| i64::from(limit.get()));
     sqlx::query(
         "INSERT INTO keys (id, digest, prefix, name, project, expires_ms, models_allow, models_deny, \
-         rpm, tpm, concurrency, share, max_priority, routing, explain, tags, created_ms, revoked_ms, revision) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         rpm, tpm, concurrency, share, max_priority, routing, explain, tags, created_ms, revoked_ms, revision, \
+         budget, markup, managed) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, prefix = excluded.prefix, \
          name = excluded.name, project = excluded.project, expires_ms = excluded.expires_ms, \
          models_allow = excluded.models_allow, models_deny = excluded.models_deny, rpm = excluded.rpm, \
          tpm = excluded.tpm, concurrency = excluded.concurrency, share = excluded.share, \
          max_priority = excluded.max_priority, routing = excluded.routing, explain = excluded.explain, \
-         tags = excluded.tags, \
+         tags = excluded.tags, budget = excluded.budget, markup = excluded.markup, \
+         managed = excluded.managed, \
          revoked_ms = excluded.revoked_ms, revision = excluded.revision",
     )
     .bind(&record.id)
@@ -219,6 +226,9 @@ async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
     .bind(record.created_ms)
     .bind(record.revoked_ms)
     .bind(record.revision)
+    .bind(spec.budget.as_ref().map(|budget| budget_json(budget).to_string()))
+    .bind(spec.markup.map(Markup::basis_points))
+    .bind(record.managed.as_str())
     .execute(&mut **tx)
     .await
     .map_err(unavailable)?;
@@ -302,9 +312,12 @@ fn record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
                 deny: json_list(column(row, "models_deny")?)?,
             },
             limits: Limits { rpm: limit("rpm")?, tpm: limit("tpm")?, concurrency: limit("concurrency")? },
+            budget: budget(column(row, "budget")?)?,
+            markup: markup(column(row, "markup")?),
             handling: handling(row)?,
             tags: json_tags(column(row, "tags")?)?,
         },
+        managed: Managed::parse(column(row, "managed")?),
         created_ms: column(row, "created_ms")?,
         revoked_ms: column(row, "revoked_ms")?,
         revision: column(row, "revision")?,
@@ -322,6 +335,18 @@ fn handling(row: &SqliteRow) -> Result<Handling, StoreError> {
         routing: routing.as_deref().and_then(Routing::parse),
         explain: column(row, "explain")?,
     })
+}
+
+/// A budget that this binary cannot read is no reason to let a key spend without one.
+fn budget(text: Option<String>) -> Result<Option<Budget>, StoreError> {
+    let Some(text) = text else { return Ok(None) };
+    let read = serde_json::from_str(&text).ok().and_then(|value| budget_of(&value));
+    let broken = || StoreError::Unavailable("the store holds a budget that cannot be read".to_owned());
+    read.map(Some).ok_or_else(broken)
+}
+
+fn markup(stored: Option<i64>) -> Option<Markup> {
+    stored.and_then(|points| i32::try_from(points).ok()).and_then(Markup::from_basis_points)
 }
 
 fn fresh_key() -> Result<FreshKey, StoreError> {

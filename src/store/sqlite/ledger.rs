@@ -12,14 +12,14 @@ use super::super::error::StoreError;
 use super::{SqliteStore, tags_json, unavailable};
 use crate::chat::Usage;
 use crate::receipt::{Outcome, Receipt};
-use crate::rfc3339::HOUR_MS;
+use crate::rfc3339::{HOUR_MS, QUARTER_MS};
 
 /// Columns of the ledger, in the order in which [`bind`] gives their values.
 const COLUMNS: &str = "call_id, attempt, request_id, time_ms, key_id, project, requested_model, \
     provider, model, upstream_model, status, outcome, error, stream, ttft_ms, duration_ms, prompt_tokens, \
     cached_tokens, cache_write_5m_tokens, cache_write_1h_tokens, completion_tokens, reasoning_tokens, \
     audio_input_tokens, audio_output_tokens, image_input_tokens, image_output_tokens, web_searches, estimated, \
-    cost, service_tier, tags";
+    cost, service_tier, tags, charged";
 
 /// An INSERT of some rows. There are few of them, so that each stays prepared.
 struct Insert {
@@ -27,7 +27,7 @@ struct Insert {
     text: Arc<str>,
 }
 
-/// The statements, largest first. 200 rows of 31 values are well below the 32,766 that SQLite can bind.
+/// The statements, largest first. 200 rows of 32 values are well below the 32,766 that SQLite can bind.
 static INSERTS: LazyLock<[Insert; 4]> = LazyLock::new(|| {
     [200, 40, 8, 1].map(|rows| {
         let values = vec!["?"; COLUMNS.split(',').count()].join(",");
@@ -41,8 +41,9 @@ static INSERTS: LazyLock<[Insert; 4]> = LazyLock::new(|| {
 
 /// Adds to one hour's totals; the carry of the low part of the cost goes into the high part.
 const ADD: &str = "INSERT INTO usage_hourly (hour, key_id, project, provider, model, requests, errors, unpriced, \
-    prompt_tokens, cached_tokens, cache_write_tokens, completion_tokens, reasoning_tokens, cost_high, cost_low) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+    prompt_tokens, cached_tokens, cache_write_tokens, completion_tokens, reasoning_tokens, cost_high, cost_low, \
+    charged_high, charged_low) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
     ON CONFLICT (hour, key_id, project, provider, model) DO UPDATE SET \
     requests = requests + excluded.requests, errors = errors + excluded.errors, \
     unpriced = unpriced + excluded.unpriced, prompt_tokens = prompt_tokens + excluded.prompt_tokens, \
@@ -51,7 +52,15 @@ const ADD: &str = "INSERT INTO usage_hourly (hour, key_id, project, provider, mo
     completion_tokens = completion_tokens + excluded.completion_tokens, \
     reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, \
     cost_high = cost_high + excluded.cost_high + ((cost_low + excluded.cost_low) >> 32), \
-    cost_low = (cost_low + excluded.cost_low) & 4294967295";
+    cost_low = (cost_low + excluded.cost_low) & 4294967295, \
+    charged_high = charged_high + excluded.charged_high + ((charged_low + excluded.charged_low) >> 32), \
+    charged_low = (charged_low + excluded.charged_low) & 4294967295";
+
+/// Adds to what a set of tags was charged in a quarter of an hour.
+const ADD_TAGS: &str = "INSERT INTO tag_spend (tags, quarter, charged_high, charged_low) VALUES (?, ?, ?, ?) \
+    ON CONFLICT (tags, quarter) DO UPDATE SET \
+    charged_high = charged_high + excluded.charged_high + ((charged_low + excluded.charged_low) >> 32), \
+    charged_low = (charged_low + excluded.charged_low) & 4294967295";
 
 /// What one row of totals is about: hour, key, project, provider, model.
 type Slot<'a> = (i64, &'a str, &'a str, &'a str, &'a str);
@@ -68,6 +77,15 @@ struct Sum {
     completion: i64,
     reasoning: i64,
     cost: i128,
+    charged: i128,
+}
+
+/// Sums of one transaction, in the order in which they are written.
+#[derive(Default)]
+struct Sums<'a> {
+    hourly: BTreeMap<Slot<'a>, Sum>,
+    /// By set of tags and quarter of an hour.
+    tags: BTreeMap<(&'a str, i64), i128>,
 }
 
 /// Books receipts. The usual case inserts many rows with one statement; a batch that holds a receipt which is
@@ -82,7 +100,7 @@ pub(super) async fn settle(store: &SqliteStore, receipts: &[Receipt]) -> Result<
 /// One transaction; false, and nothing done, when many rows at once were wanted and one was there already.
 async fn book(store: &SqliteStore, receipts: &[Receipt], many: bool) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
-    let mut sums = BTreeMap::new();
+    let mut sums = Sums::default();
     let mut rest = receipts;
     while !rest.is_empty() {
         let fitting = INSERTS.iter().find(|insert| many && insert.rows <= rest.len());
@@ -98,8 +116,13 @@ async fn book(store: &SqliteStore, receipts: &[Receipt], many: bool) -> Result<b
         }
         rest = more;
     }
-    for (slot, sum) in sums {
+    for (slot, sum) in sums.hourly {
         write_sum(&mut tx, slot, sum).await?;
+    }
+    for ((tags, quarter), charged) in sums.tags {
+        let (high, low) = halves(charged);
+        let query = sqlx::query(ADD_TAGS).bind(tags).bind(quarter).bind(high).bind(low);
+        query.execute(&mut *tx).await.map_err(unavailable)?;
     }
     tx.commit().await.map_err(unavailable)?;
     Ok(true)
@@ -158,6 +181,7 @@ fn bind<'q>(
         .bind(receipt.cost.map(crate::money::Usd::units))
         .bind(receipt.service_tier.as_deref().map(str::to_owned))
         .bind(tags_json(&receipt.tags))
+        .bind(receipt.charged.map(crate::money::Usd::units))
 }
 
 /// The call id of a ledger row.
@@ -168,7 +192,7 @@ pub(super) fn call_id(row: &sqlx::sqlite::SqliteRow) -> Result<Ulid, StoreError>
     Ok(Ulid::from_bytes(bytes))
 }
 
-fn add<'a>(sums: &mut BTreeMap<Slot<'a>, Sum>, receipt: &'a Receipt) {
+fn add<'a>(sums: &mut Sums<'a>, receipt: &'a Receipt) {
     let slot = (
         receipt.time_ms.div_euclid(HOUR_MS),
         &*receipt.caller.key_id,
@@ -176,7 +200,11 @@ fn add<'a>(sums: &mut BTreeMap<Slot<'a>, Sum>, receipt: &'a Receipt) {
         &*receipt.provider,
         &*receipt.model,
     );
-    let sum = sums.entry(slot).or_default();
+    let charged = i128::from(receipt.charged.unwrap_or_default().units());
+    for tags in receipt.tag_sets.iter() {
+        *sums.tags.entry((tags, receipt.time_ms.div_euclid(QUARTER_MS))).or_default() += charged;
+    }
+    let sum = sums.hourly.entry(slot).or_default();
     let usage = receipt.usage.unwrap_or_default();
     sum.requests += 1;
     sum.errors += i64::from(receipt.outcome == Outcome::Failed);
@@ -187,6 +215,7 @@ fn add<'a>(sums: &mut BTreeMap<Slot<'a>, Sum>, receipt: &'a Receipt) {
     sum.completion += stored_tokens(usage.completion);
     sum.reasoning += stored_tokens(usage.reasoning.unwrap_or_default());
     sum.cost += i128::from(receipt.cost.unwrap_or_default().units());
+    sum.charged += charged;
 }
 
 async fn write_sum(
@@ -195,7 +224,7 @@ async fn write_sum(
     sum: Sum,
 ) -> Result<(), StoreError> {
     let (hour, key, project, provider, model) = slot;
-    let (high, low) = (sum.cost >> 32, sum.cost & i128::from(u32::MAX));
+    let ((high, low), (charged_high, charged_low)) = (halves(sum.cost), halves(sum.charged));
     sqlx::query(ADD)
         .bind(hour)
         .bind(key)
@@ -210,13 +239,21 @@ async fn write_sum(
         .bind(sum.cache_write)
         .bind(sum.completion)
         .bind(sum.reasoning)
-        // A batch of 2^31 receipts would be needed to leave 64 bits.
-        .bind(i64::try_from(high).unwrap_or(i64::MAX))
-        .bind(i64::try_from(low).unwrap_or_default())
+        .bind(high)
+        .bind(low)
+        .bind(charged_high)
+        .bind(charged_low)
         .execute(&mut **tx)
         .await
         .map_err(unavailable)?;
     Ok(())
+}
+
+/// A sum of money as two numbers that can be added for ever: the low one has 32 bits.
+fn halves(units: i128) -> (i64, i64) {
+    let (high, low) = (units >> 32, units & i128::from(u32::MAX));
+    // A batch of 2^31 receipts would be needed to leave 64 bits.
+    (i64::try_from(high).unwrap_or(i64::MAX), i64::try_from(low).unwrap_or_default())
 }
 
 /// A token count as the ledger holds it: cut at 2^32 - 1, far above any real call, so that no upstream's nonsense

@@ -108,6 +108,7 @@ fn read(row: &SqliteRow) -> Result<LedgerRow, StoreError> {
         tokens: number("prompt_tokens")?.map(|_| counts),
         estimated: column(row, "estimated")?,
         cost: number("cost")?.map(Usd::from_units),
+        charged: number("charged")?.map(Usd::from_units),
         tags: json_tags(column(row, "tags")?)?,
     })
 }

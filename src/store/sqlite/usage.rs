@@ -16,14 +16,15 @@ use crate::rfc3339::HOUR_MS;
 const FROM_SUMS: &str = "sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, \
     sum(prompt_tokens) AS prompt, sum(cached_tokens) AS cached, sum(cache_write_tokens) AS cache_write, \
     sum(completion_tokens) AS completion, sum(reasoning_tokens) AS reasoning, \
-    sum(cost_high) AS cost_high, sum(cost_low) AS cost_low FROM usage_hourly";
+    sum(cost_high) AS cost_high, sum(cost_low) AS cost_low, \
+    sum(charged_high) AS charged_high, sum(charged_low) AS charged_low FROM usage_hourly";
 
 /// The same over the ledger.
 const FROM_LEDGER: &str = "count(*) AS requests, sum(outcome = 'failed') AS errors, \
     sum(cost IS NULL) AS unpriced, sum(prompt_tokens) AS prompt, sum(cached_tokens) AS cached, \
     sum(cache_write_5m_tokens + cache_write_1h_tokens) AS cache_write, sum(completion_tokens) AS completion, \
-    sum(reasoning_tokens) AS reasoning, sum(cost >> 32) AS cost_high, sum(cost & 4294967295) AS cost_low \
-    FROM ledger";
+    sum(reasoning_tokens) AS reasoning, sum(cost >> 32) AS cost_high, sum(cost & 4294967295) AS cost_low, \
+    sum(charged >> 32) AS charged_high, sum(charged & 4294967295) AS charged_low FROM ledger";
 
 /// One row per tag; a row without tags stays, with none.
 const EACH_TAG: &str = " LEFT JOIN json_each(ledger.tags) AS tag ON true";
@@ -101,6 +102,12 @@ fn read(row: &SqliteRow, groups: &[GroupBy]) -> Result<UsageRow, StoreError> {
             completion: count(sum("completion")?),
             reasoning: count(sum("reasoning")?),
         },
-        cost_units: (i128::from(sum("cost_high")?) << 32) + i128::from(sum("cost_low")?),
+        cost_units: units(sum("cost_high")?, sum("cost_low")?),
+        charged_units: units(sum("charged_high")?, sum("charged_low")?),
     })
+}
+
+/// Money that was summed as two numbers.
+pub(super) fn units(high: i64, low: i64) -> i128 {
+    (i128::from(high) << 32) + i128::from(low)
 }

@@ -20,6 +20,7 @@ fn metered() -> (Meter, Rc<RefCell<Vec<Receipt>>>, KeyQuota) {
         stream: false,
         include_usage: false,
         n: 1,
+        paying: super::super::call::Paying::default(),
         vault: Arc::new(crate::policy::vault::Vault::new(0, std::time::Duration::ZERO)),
     };
     let call = Call::new(facts, quota.admit(10, Instant::now()).unwrap());

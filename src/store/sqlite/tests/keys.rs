@@ -26,6 +26,11 @@ async fn every_field_comes_back_as_it_went_in() {
             tpm: NonZeroU32::new(u32::MAX),
             concurrency: NonZeroU32::new(3),
         },
+        budget: Some(crate::policy::budget::Budget::new(
+            "12.5".parse().unwrap(),
+            crate::policy::budget::Period::Month,
+        )),
+        markup: crate::money::Markup::from_basis_points(-250),
         handling: Handling {
             share: 7,
             max_priority: Priority::High,

@@ -187,6 +187,7 @@ fn any_receipt() -> impl Strategy<Value = Receipt> {
             made.caller.project = [None, Some("p"), Some("q")][project].map(Into::into);
             made.model = ["gpt", "claude"][model].into();
             made.cost = cost.map(Usd::from_units);
+            made.charged = made.cost.map(|cost| Usd::from_units(cost.units() / 2));
             made.outcome = [Outcome::Completed, Outcome::Failed, Outcome::Cancelled][outcome];
             made.usage = tokens.map(|prompt| Usage {
                 prompt,
@@ -216,6 +217,7 @@ fn by_hand(receipts: &[Receipt], from_ms: i64, to_ms: i64) -> Vec<UsageRow> {
         row.tokens.cached += usage.cache_read;
         row.tokens.completion += usage.completion;
         row.cost_units += i128::from(receipt.cost.unwrap_or_default().units());
+        row.charged_units += i128::from(receipt.charged.unwrap_or_default().units());
     }
     totals.into_values().collect()
 }

@@ -4,10 +4,14 @@
 //! 1e-9 USD) and an `i64` of them still counts 9.2 million dollars, far above any single call. Totals over
 //! many calls are summed as [`i128`].
 
+mod markup;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use markup::Markup;
 
 /// Units of 1e-12 USD in one US dollar.
 pub const UNITS_PER_USD: i64 = 1_000_000_000_000;
