@@ -203,7 +203,9 @@ impl Meter {
             }
             (None, None) => (String::new(), 0),
         };
-        Unmetered { request: self.request.clone(), request_len: self.request_len, delivered, delivered_len }
+        let told = self.decoder.as_ref().and_then(Decoder::told);
+        let (request, request_len) = (self.request.clone(), self.request_len);
+        Unmetered { request, request_len, delivered, delivered_len, told }
     }
 
     /// The answer was delivered to its end.
