@@ -84,6 +84,7 @@ pub struct Meter {
     service_tier: Option<Arc<str>>,
     decoder: Option<Decoder>,
     delivered: Option<String>,
+    booked: bool,
 }
 
 impl Meter {
@@ -120,6 +121,7 @@ impl Meter {
             service_tier: None,
             decoder: None,
             delivered: None,
+            booked: false,
         }
     }
 
@@ -290,11 +292,12 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-impl Drop for Meter {
-    fn drop(&mut self) {
-        if std::thread::panicking() && self.outcome == Outcome::Cancelled {
-            // Nobody cancelled: the gateway itself failed.
-            self.failed(&Error::Internal, self.reached.get());
+impl Meter {
+    /// Books the receipt, now and not when this drops: an answer's receipt is there before its last byte is. What is
+    /// noted later changes nothing.
+    pub fn book(&mut self) {
+        if std::mem::replace(&mut self.booked, true) {
+            return;
         }
         let usage = self.settle_usage();
         let duration_ms = millis(self.started.elapsed());
@@ -342,6 +345,17 @@ impl Drop for Meter {
         (self.sinks.receipt)(receipt);
         // Before the places are free: who comes next must know what this attempt found.
         (self.sinks.finished)(finished);
+        drop(self.held.take());
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.outcome == Outcome::Cancelled {
+            // Nobody cancelled: the gateway itself failed.
+            self.failed(&Error::Internal, self.reached.get());
+        }
+        self.book();
     }
 }
 
