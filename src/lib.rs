@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod journal;
 pub mod json;
 pub mod money;
 pub mod policy;

@@ -5,6 +5,7 @@
 //!
 //! Invariants: the number of series is bounded whatever clients send; every metric is a row of [`names`].
 
+mod journal;
 pub mod labels;
 pub mod names;
 mod process;
@@ -44,6 +45,7 @@ pub struct Metrics {
     unsettled: Gauge,
     store_up: Gauge,
     memory_tight: Gauge,
+    journal: journal::Shown,
     config: Gauge,
     config_at: Gauge,
     providers: Shown,
@@ -72,6 +74,7 @@ impl Metrics {
             unsettled: gauge(Metric::Unsettled)?,
             store_up: gauge(Metric::StoreUp)?,
             memory_tight: gauge(Metric::MemoryTight)?,
+            journal: journal::Shown::new(&registry)?,
             config: gauge(Metric::ConfigReloaded)?,
             config_at: gauge(Metric::ConfigReloadedAt)?,
             providers: Shown::new(standings, &registry)?,
@@ -111,7 +114,8 @@ impl Metrics {
     /// The exposition, text format 0.0.4.
     fn render(&self) -> Result<String, String> {
         self.in_flight.set(self.gauges.in_flight.get() as f64);
-        self.unsettled.set(self.gauges.unsettled.get() as f64);
+        self.unsettled.set(self.gauges.unsettled_receipts() as f64);
+        self.journal.update(&self.gauges);
         self.store_up.set(f64::from(u8::from(self.gauges.store_up.get())));
         self.memory_tight.set(f64::from(u8::from(self.gauges.memory.is_tight())));
         self.config.set(f64::from(u8::from(self.gauges.config.well())));

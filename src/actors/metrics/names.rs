@@ -31,6 +31,18 @@ pub enum Metric {
     StoreUp,
     /// Whether new calls are refused for want of memory.
     MemoryTight,
+    /// See the table.
+    JournalBytes,
+    /// See the table.
+    JournalLag,
+    /// See the table.
+    JournalState,
+    /// See the table.
+    JournalFailures,
+    /// See the table.
+    Unjournalled,
+    /// See the table.
+    ReceiptsInMemory,
     /// Attempts a provider has.
     ProviderInFlight,
     /// Attempts it may have.
@@ -114,7 +126,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 32] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -128,6 +140,12 @@ impl Metric {
         Self::Unsettled,
         Self::StoreUp,
         Self::MemoryTight,
+        Self::JournalBytes,
+        Self::JournalLag,
+        Self::JournalState,
+        Self::JournalFailures,
+        Self::Unjournalled,
+        Self::ReceiptsInMemory,
         Self::ProviderInFlight,
         Self::ProviderLimit,
         Self::ProviderQueued,
@@ -168,11 +186,23 @@ impl Metric {
             Self::Unpriced => counter("llm_gateway_unpriced_attempts_total", &["provider"],
                 "Attempts that may have cost money, at a price or usage that is not known."),
             Self::Unsettled => gauge("llm_gateway_unsettled_receipts", &[],
-                "Receipts that Billing holds and the store has not booked yet."),
+                "Receipts that the store has not booked yet, in the journal or in memory alone."),
             Self::StoreUp => gauge("llm_gateway_store_up", &[],
                 "1 while the store takes receipts, 0 after a settlement failed."),
             Self::MemoryTight => gauge("llm_gateway_memory_tight", &[],
                 "1 while new calls are refused because the process has as much memory as it may have."),
+            Self::JournalBytes => gauge("llm_gateway_journal_bytes", &[],
+                "Bytes of receipts in the journal, those that are settled and not deleted yet included."),
+            Self::JournalLag => gauge("llm_gateway_journal_lag_seconds", &[],
+                "Age of the oldest receipt in the journal that the store has not booked yet."),
+            Self::JournalState => gauge("llm_gateway_journal_state", &[],
+                "0 while receipts are journalled, 1 while the disk takes nothing, 2 while the journal is at its bound."),
+            Self::JournalFailures => counter("llm_gateway_journal_failures_total", &[],
+                "Writes and synchronisations of the journal that failed."),
+            Self::Unjournalled => counter("llm_gateway_unjournalled_receipts_total", &[],
+                "Receipts that could not be journalled and were in memory alone until they were settled."),
+            Self::ReceiptsInMemory => gauge("llm_gateway_receipts_in_memory", &[],
+                "Receipts that Billing holds in memory until the store has booked them."),
             Self::ProviderInFlight => gauge("llm_gateway_provider_in_flight_attempts", &["provider"],
                 "Attempts that a provider is working on."),
             Self::ProviderLimit => gauge("llm_gateway_provider_in_flight_limit", &["provider"],
