@@ -31,18 +31,20 @@ pub struct Segment {
     adopted: bool,
     damaged: AtomicBool,
     pub(super) dirty: AtomicBool,
+    /// That it cannot be read was told.
+    unreadable: AtomicBool,
     /// Where the keeper saw it last, to tell an idle one.
     pub(super) seen: AtomicU64,
 }
 
 impl Segment {
-    /// One that this process begins.
+    /// One that a writer begins and holds for its first append.
     pub(super) fn begun(number: u64, path: PathBuf, salt: u32) -> Self {
         Self {
             number,
             path,
             salt,
-            state: AtomicU8::new(OPEN),
+            state: AtomicU8::new(WRITING),
             written: AtomicU64::new(0),
             appended: AtomicU64::new(0),
             settled_to: AtomicU64::new(0),
@@ -51,6 +53,7 @@ impl Segment {
             adopted: false,
             damaged: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
             seen: AtomicU64::new(0),
         }
     }
@@ -123,6 +126,11 @@ impl Segment {
     /// Some of it could not be read: the file is set aside and not deleted.
     pub fn note_damage(&self) {
         self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// It could not be read just now; true when that is news.
+    pub fn note_unreadable(&self) -> bool {
+        !self.unreadable.swap(true, Ordering::Relaxed)
     }
 
     /// True after [`note_damage`](Self::note_damage).

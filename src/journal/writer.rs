@@ -89,12 +89,7 @@ impl Writer {
             if let Some((segment, _)) = self.open.take() {
                 segment.give_up();
             }
-            let begun = self.begin()?;
-            // Nobody closes a segment that has just begun but the keeper, at its end.
-            if !begun.0.begin() {
-                return Err(io::Error::other("the journal is closed"));
-            }
-            self.open = Some(begun);
+            self.open = Some(self.begin()?);
         }
         let Some((segment, file)) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
         codec::seal(&mut self.buffer, segment.salt());
@@ -111,7 +106,7 @@ impl Writer {
         Ok(Place { segment: segment.number(), end })
     }
 
-    /// Begins a segment.
+    /// Begins a segment, held for its first record.
     fn begin(&mut self) -> io::Result<(Arc<Segment>, File)> {
         let segments = &self.journal.segments;
         if segments.count() >= SEGMENTS_MAX {

@@ -34,9 +34,10 @@ pub(super) fn next(cold: &mut BTreeSet<u64>, segments: &Segments, max: usize) ->
                 segments.remove(&segment);
                 cold.remove(&number);
             }
-            Err(why) => {
-                warn!(file = %segment.path().display(), "a segment cannot be read and is tried again: {why}");
+            Err(why) if segment.note_unreadable() => {
+                error!(file = %segment.path().display(), "a segment cannot be read, and is tried again: {why}");
             }
+            Err(_) => {}
         }
     }
     None

@@ -88,6 +88,8 @@ pub(super) struct Settlement {
     pending: VecDeque<Receipt>,
     /// Numbers of the cold segments.
     cold: BTreeSet<u64>,
+    /// There is something to read in them, as far as is known: what cannot be read waits for its turn.
+    readable: bool,
     /// The transaction that runs, or is to be tried again.
     transaction: Option<Arc<Transaction>>,
     started: Option<Instant>,
@@ -101,6 +103,7 @@ impl Settlement {
         let cold = adopted.iter().filter(|segment| segment.is_adopted()).map(|segment| segment.number());
         Self {
             cold: cold.collect(),
+            readable: true,
             ledger,
             gauges,
             pace,
@@ -144,6 +147,7 @@ impl Settlement {
     /// Keeps nothing of a segment in memory from here on. Its writer may go on: it is closed once it was read to its end.
     fn let_go(&mut self, segment: &Segment) {
         self.cold.insert(segment.number());
+        self.readable = true;
         let before = self.pending.len();
         self.pending.retain(|receipt| receipt.place.is_none_or(|place| place.segment != segment.number()));
         self.gauges.unsettled.sub_journalled(before - self.pending.len());
@@ -241,7 +245,9 @@ impl Settlement {
     fn wait(&self) -> Duration {
         let since = self.started.map_or(Duration::MAX, |started| started.elapsed());
         let pause = match self.failures {
-            0 if self.pending.len() >= TRANSACTION_MAX || !self.cold.is_empty() => Duration::ZERO,
+            0 if self.pending.len() >= TRANSACTION_MAX || (self.readable && !self.cold.is_empty()) => {
+                Duration::ZERO
+            }
             0 => self.pace.every,
             failures => {
                 let factor = 1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
@@ -254,6 +260,7 @@ impl Settlement {
     /// What goes next, if there is something that can be had just now.
     fn next(&mut self) -> Option<Transaction> {
         let read = cold::next(&mut self.cold, &self.gauges.journal, TRANSACTION_MAX);
+        self.readable = read.is_some();
         read.or_else(|| {
             let count = self.pending.len().min(TRANSACTION_MAX);
             let receipts: Vec<_> = self.pending.drain(..count).collect();
