@@ -5,6 +5,7 @@
 
 mod aliases;
 mod api_keys;
+mod database;
 mod effective;
 mod fetch;
 mod identity;
@@ -42,6 +43,6 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, Log, ModelTimeouts,
-    ProbeRule, Provider, ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
+    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, DatabaseSettings, Log,
+    ModelTimeouts, ProbeRule, Provider, ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
 };

@@ -46,6 +46,7 @@ mod responses_only;
 mod routing;
 mod slow_readers;
 mod sse_forms;
+mod stores;
 mod streaming;
 mod structure;
 mod support;
