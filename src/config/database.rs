@@ -56,11 +56,16 @@ fn check(url: &str) -> Result<(), &'static str> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err("must start with postgres://, e.g. postgres://user:password@db.internal:5432/gateway");
     }
+    let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     let known = |parameter: &str| PARAMETERS.contains(&parameter.split('=').next().unwrap_or_default());
-    if url.contains('#') || !parameters.split('&').filter(|parameter| !parameter.is_empty()).all(known) {
+    // An `@` that far behind means that the password holds a `/`: what is taken for the database's name is a part of it.
+    if url.contains('#')
+        || path.contains('@')
+        || !parameters.split('&').filter(|parameter| !parameter.is_empty()).all(known)
+    {
         return Err(
-            "holds a parameter that is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, \
+            "holds a parameter that is not known, or a password that is not percent-encoded; known are sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, \
              user, password and application_name. In a password `?` is written as %3F, `#` as %23, `/` as %2F, `@` as %40",
         );
     }
@@ -102,6 +107,7 @@ mod tests {
             ("mysql://u:hunter2@h/d", "must start with postgres://"),
             ("hunter2", "must start with postgres://"),
             ("postgres://u:hun?ter2@h/d", "holds a parameter that is not known"),
+            ("postgres://u:12/hunter2@h/d", "holds a parameter that is not known"),
             ("postgres://u:hun#ter2@h/d", "holds a parameter that is not known"),
             ("postgres://u:hunter2@h/d?sslmode=require&hunter2=1", "holds a parameter that is not known"),
         ] {

@@ -44,6 +44,7 @@ mod reload;
 mod requests;
 mod responses_only;
 mod routing;
+mod shared_store;
 mod slow_readers;
 mod sse_forms;
 mod stores;

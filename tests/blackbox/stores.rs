@@ -4,6 +4,7 @@
 
 mod keys;
 mod ledger;
+mod on_postgres_alone;
 mod opening;
 
 use std::sync::Arc;

@@ -22,6 +22,10 @@ const TRIES: u32 = 5;
 /// Pause before the second try; longer before each further one.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// What of an inserted row goes into the totals.
+const SUMMED: &str = "time_ms, key_id, project, provider, model, outcome, cost, prompt_tokens, cached_tokens, \
+    cache_write_5m_tokens, cache_write_1h_tokens, completion_tokens, reasoning_tokens";
+
 /// The statement. Each column of the ledger is one array.
 static SETTLE: LazyLock<Arc<str>> = LazyLock::new(|| {
     let array = |(at, (_, kind)): (usize, (&str, Kind))| {
@@ -38,7 +42,7 @@ static SETTLE: LazyLock<Arc<str>> = LazyLock::new(|| {
     format!(
         "WITH inserted AS ( \
              INSERT INTO ledger ({names}) SELECT {names} FROM unnest({arrays}) AS receipt ({names}) \
-             ORDER BY call_id, attempt ON CONFLICT (call_id, attempt) DO NOTHING RETURNING {names} \
+             ORDER BY call_id, attempt ON CONFLICT (call_id, attempt) DO NOTHING RETURNING {SUMMED} \
          ), sums AS ( \
              SELECT time_ms / 3600000 AS hour, key_id, coalesce(project, '') AS project, provider, model, \
                  count(*) AS requests, count(*) FILTER (WHERE outcome = 'failed') AS errors, \

@@ -12,8 +12,11 @@ use super::super::open::{Migrated, check_schema};
 use crate::config::DatabaseSettings;
 
 /// Schema changes in order; the number of those applied is in `schema_version`.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_key_handling.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_key_handling.sql"),
+    include_str!("migrations/0003_ledger_by_project.sql"),
+];
 /// The lock under which the schema is changed: one replica of any number does it.
 const MIGRATION_LOCK: i64 = 0x6c67_775f_6d69_6772;
 /// How long changing the schema may take, the wait for another replica that does it included.
@@ -24,8 +27,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that was idle for longer shows that it is alive before it is used.
 const FRESH: Duration = Duration::from_secs(1);
-/// What the server bounds: a statement, and a transaction whose client is gone. Milliseconds.
-const SESSION: &str = "SET statement_timeout = 10000; SET idle_in_transaction_session_timeout = 15000";
+/// What the server bounds: a statement, and a transaction whose client is gone. Milliseconds. And plans are made for the
+/// values at hand: one for any project would read all projects' rows to find those of a rare one.
+const SESSION: &str = "SET statement_timeout = 10000; SET idle_in_transaction_session_timeout = 15000; \
+    SET plan_cache_mode = force_custom_plan";
 
 /// Checks and changes the schema over one connection, then makes the pool. It connects when it is used.
 pub(super) async fn open(database: &DatabaseSettings) -> Result<(PgPool, Migrated), StoreError> {

@@ -14,8 +14,11 @@ use super::super::open::{Migrated, check_schema};
 use super::SqliteStore;
 
 /// Schema changes in order; the number of those applied is the file's `user_version`.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_key_handling.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_key_handling.sql"),
+    include_str!("migrations/0003_ledger_by_project.sql"),
+];
 /// How long a statement waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller waits for a free connection.

@@ -18,6 +18,8 @@ on_both! {
     pages_of_keys_hold_each_key_once_whatever_is_made_meanwhile,
     a_change_made_through_another_handle_is_taken_over_by_the_next_refresh,
     two_handles_that_write_at_once_lose_no_revision,
+    changes_of_one_key_made_at_once_all_last,
+    whoever_follows_the_revisions_while_others_write_misses_none,
 }
 
 async fn every_field_comes_back_as_it_went_in(place: Place) {
@@ -131,4 +133,45 @@ async fn two_handles_that_write_at_once_lose_no_revision(place: Place) {
     let revisions: Vec<i64> =
         here.keys_changed_since(0, 100).await.unwrap().iter().map(|record| record.revision).collect();
     assert_eq!(revisions, (1..=40).collect::<Vec<_>>());
+}
+
+async fn changes_of_one_key_made_at_once_all_last(place: Place) {
+    let (here, there) = (place.open().await, place.open().await);
+    let (record, _) = here.create_key(named("k"), by(1)).await.unwrap();
+    for round in 1..=20_u32 {
+        let name = KeyPatch { name: Some(format!("k{round}")), ..KeyPatch::default() };
+        let rpm = KeyPatch { rpm: Some(NonZeroU32::new(round)), ..KeyPatch::default() };
+        let (one, two) = futures_util::future::join(
+            here.update_key(&record.id, name, by(2)),
+            there.update_key(&record.id, rpm, by(3)),
+        )
+        .await;
+        one.unwrap();
+        two.unwrap();
+        let spec = here.key(&record.id).await.unwrap().spec;
+        assert_eq!((spec.name, spec.limits.rpm), (format!("k{round}"), NonZeroU32::new(round)));
+    }
+}
+
+async fn whoever_follows_the_revisions_while_others_write_misses_none(place: Place) {
+    const EACH: i64 = 20;
+    let follower = place.open().await;
+    let write = async |store: Arc<dyn Store>| {
+        for at in 0..EACH {
+            store.create_key(named("k"), by(at)).await.unwrap();
+        }
+    };
+    let follow = async {
+        let mut seen = Vec::new();
+        while seen.len() < 3 * EACH as usize {
+            let after = seen.last().copied().unwrap_or_default();
+            let changed = follower.keys_changed_since(after, 100).await.unwrap();
+            seen.extend(changed.iter().map(|record| record.revision));
+        }
+        seen
+    };
+    let (one, two, three) = (place.open().await, place.open().await, place.open().await);
+    let writing = futures_util::future::join3(write(one), write(two), write(three));
+    let (seen, _) = futures_util::future::join(follow, writing).await;
+    assert_eq!(seen, (1..=3 * EACH).collect::<Vec<_>>());
 }

@@ -1,7 +1,6 @@
 //! Settlement, the ledger's pages and the totals.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use futures_util::future::join_all;
 use proptest::prelude::*;
@@ -157,46 +156,39 @@ async fn usage_by_tag_counts_a_row_in_each_of_its_tags(place: Place) {
 }
 
 async fn overlapping_batches_settled_by_four_processes_at_once_are_counted_once(place: Place) {
-    let keys = ["key_a", "key_b", "key_c"];
+    const ROUNDS: usize = 8;
+    const ROWS: usize = 800;
+    let mut stores = Vec::new();
+    for _ in 0..4 {
+        stores.push(place.open().await);
+    }
     let made = |at: usize| {
-        let mut made = receipt(at as i64 % 3 * HOUR_MS);
-        made.caller.key_id = keys[at % keys.len()].into();
+        let mut made = receipt(at as i64 % 5 * HOUR_MS);
+        made.caller.key_id = ["key_a", "key_b"][at % 2].into();
         made
     };
-    let receipts: Vec<Receipt> = (0..400).map(made).collect();
-    let settle = |process: usize, store: Arc<dyn Store>| {
-        let receipts = receipts.clone();
-        async move {
-            for round in 0..10 {
-                // Batches of 100 that begin every 37: each receipt is in several, in another order in each process.
-                let mut batch: Vec<Receipt> = receipts
-                    .iter()
-                    .cycle()
-                    .skip((process * 91 + round * 37) % 400)
-                    .take(100)
-                    .cloned()
-                    .collect();
-                if process % 2 == 1 {
-                    batch.reverse();
-                }
-                store.settle(&batch).await.unwrap();
+    for _ in 0..ROUNDS {
+        let receipts: Vec<Receipt> = (0..ROWS).map(made).collect();
+        // Three quarters each, from another place on, every other one backwards: each row is in three batches.
+        let batch = |process: usize| {
+            let mut batch: Vec<Receipt> =
+                receipts.iter().cycle().skip(process * ROWS / 4).take(ROWS * 3 / 4).cloned().collect();
+            if process % 2 == 1 {
+                batch.reverse();
             }
-            store
-        }
-    };
-    let mut settling = Vec::new();
-    for process in 0..4 {
-        settling.push(settle(process, place.open().await));
+            batch
+        };
+        let settling = stores.iter().enumerate().map(|(process, store)| {
+            let batch = batch(process);
+            async move { store.settle(&batch).await.unwrap() }
+        });
+        join_all(settling).await;
     }
-    let stores = join_all(settling).await;
-    let store = &stores[0];
-    store.settle(&receipts).await.unwrap();
     for end in [ALL, ALL + 1] {
-        let usage = store.usage(0, end, &[]).await.unwrap();
-        assert_eq!((usage[0].requests, usage[0].cost_units), (400, 400_000));
-        let by_key = store.usage(0, end, &[GroupBy::Key]).await.unwrap();
-        let requests: Vec<u64> = by_key.iter().map(|row| row.requests).collect();
-        assert_eq!(requests, [134, 133, 133]);
+        let by_key = stores[0].usage(0, end, &[GroupBy::Key]).await.unwrap();
+        let seen: Vec<_> = by_key.iter().map(|row| (row.requests, row.cost_units)).collect();
+        let half = (ROUNDS * ROWS / 2) as u64;
+        assert_eq!(seen, [(half, i128::from(half) * 1_000); 2]);
     }
 }
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use llm_gateway::store::{self, Migrated, Store, StoreError};
-use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
-use super::{Place, by, named, on_both, settings};
-use crate::support::postgres::{Cluster, PASSWORD};
+use super::{Place, by, named, on_both};
+use crate::support::postgres::PASSWORD;
 
 on_both! {
     what_was_written_is_there_after_reopening,
@@ -133,61 +132,4 @@ async fn a_write_that_is_abandoned_leaves_nothing_and_blocks_nobody(place: Place
     assert_eq!(kept.last().unwrap().spec.name, "kept");
     let audited = store.audit(None, 100).await.unwrap().data.len();
     assert_eq!(audited, kept.len(), "a key and its audit row come and go together");
-}
-
-/// What opening a store at this address says.
-async fn said_of(url: String) -> StoreError {
-    let folder = tempfile::TempDir::new().unwrap();
-    let Err(error) = store::open(&settings(folder.path(), json!({"url": url}))).await.map(drop) else {
-        panic!("opened")
-    };
-    let text = error.to_string();
-    assert!(!text.contains('\n') && !text.contains(PASSWORD) && !text.contains("hunter2"), "{text}");
-    error
-}
-
-#[tokio::test]
-async fn a_server_that_cannot_be_used_is_one_clear_line_without_the_password() {
-    let there = Cluster::shared().url("nowhere");
-    let cases = [
-        (there.clone(), "database \"nowhere\" does not exist. Make it with CREATE DATABASE."),
-        (there.replace(PASSWORD, "hunter2"), "password authentication failed for user \"gateway\""),
-        (format!("{there}?sslmode=require"), "See `sslmode` in database.url."),
-        (format!("{there}?sslmode=hunter2"), "database.url cannot be read"),
-        (format!("postgres://u:{PASSWORD}@[::1/x"), "database.url cannot be read"),
-    ];
-    for (url, expected) in cases {
-        let error = said_of(url.clone()).await;
-        let text = error.to_string();
-        assert!(matches!(error, StoreError::Unusable(_)) && text.contains(expected), "{url}: {text}");
-    }
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_there_may_come_yet() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = said_of(format!("postgres://gateway:{PASSWORD}@{free}/gateway")).await;
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-    assert!(error.to_string().contains(&format!("cannot reach the store gateway at {free}")), "{error}");
-}
-
-#[tokio::test]
-async fn a_server_that_offers_tls_is_asked_over_it() {
-    let cluster = Cluster::start();
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    cluster.offer_tls(&made.cert.pem(), &made.signing_key.serialize_pem()).await;
-    let url = cluster.database().await;
-    let folder = tempfile::TempDir::new().unwrap();
-    let store = store::open(&settings(folder.path(), json!({"url": format!("{url}?sslmode=require")})))
-        .await
-        .unwrap();
-    store.create_key(named("a"), by(1)).await.unwrap();
-    let mut other = cluster.connection(&url).await;
-    let over_tls = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
-                    WHERE ssl AND application_name = 'llm-gateway'";
-    let count: i64 = sqlx::query_scalar(over_tls).fetch_one(&mut other).await.unwrap();
-    assert_eq!(count, 1);
-    // Nobody signed its certificate.
-    let text = said_of(format!("{url}?sslmode=verify-full")).await.to_string();
-    assert!(text.contains("See `sslmode`"), "{text}");
 }

@@ -31,7 +31,7 @@ while read -r word; do
     stop) kill -INT "$server"; wait "$server"; : >"$0/stopped" ;;
   esac
 done
-kill -INT "$server"; wait "$server"; rm -rf "$0"
+kill -QUIT "$server"; wait "$server"; rm -rf "$0"
 "#;
 
 /// A running cluster.
@@ -148,6 +148,7 @@ impl Cluster {
         writeln!(orders, "{word}").expect("the keeper reads");
     }
 
+    #[allow(clippy::disallowed_methods, reason = "no cell's thread: whoever starts a server waits for it")]
     fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done() {

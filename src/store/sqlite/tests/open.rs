@@ -51,17 +51,6 @@ async fn a_folder_that_cannot_be_made_is_refused() {
 }
 
 #[tokio::test]
-async fn a_schema_newer_than_the_binary_is_refused_and_left_alone() {
-    let (folder, store) = store().await;
-    sqlx::raw_sql("PRAGMA user_version = 99").execute(&store.writer).await.unwrap();
-    store.close().await;
-    for _ in 0..2 {
-        let text = refusal(SqliteStore::open(folder.path()).await);
-        assert!(text.contains("schema is version 99, this binary knows 2"), "{text}");
-    }
-}
-
-#[tokio::test]
 async fn a_store_of_the_first_version_is_brought_up_and_keeps_its_keys() {
     let folder = TempFolder::new();
     let file = folder.path().join(SqliteStore::FILE_NAME);
