@@ -1,5 +1,9 @@
 //! An OpenAI-compatible LLM gateway built as an actor system. See ARCHITECTURE.md.
 
+// What unit tests share with those in tests/ names the library as it is named there.
+#[cfg(test)]
+extern crate self as llm_gateway;
+
 pub mod actors;
 pub mod catalog;
 pub mod cell;

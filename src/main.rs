@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use llm_gateway::cli::{check, demo, keys, models, out, serve, stub};
+use llm_gateway::cli::{check, demo, keys, migrate, models, out, serve, stub};
+use llm_gateway::config::Settings;
 use llm_gateway::http::door::now_ms;
-use llm_gateway::store::SqliteStore;
+use llm_gateway::store;
 
 /// A general allocator costs a gateway a tenth of its time.
 #[global_allocator]
@@ -35,6 +36,8 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Bring the schema of the store up to date
+    Migrate(ConfigFile),
     /// List the catalogue, or make one from LiteLLM's price file
     Models {
         #[command(subcommand)]
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Serve(ConfigFile { config }) => serve::run(config.as_deref()),
         Command::Check(ConfigFile { config }) => run_check(config.as_deref()),
         Command::Keys { command, config } => run_keys(command, config.config.as_deref()),
+        Command::Migrate(ConfigFile { config }) => with_settings(config.as_deref(), migrate::run),
         Command::Models { command, config } => run_models(command, config.config.as_deref()),
         Command::Version => {
             out::out(concat!("llm-gateway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -111,20 +115,24 @@ fn finish(outcome: Result<String, String>) -> u8 {
 
 /// Keys are changed in the store itself; a running gateway follows within seconds.
 fn run_keys(command: keys::Command, file: Option<&Path>) -> u8 {
-    let loaded = match serve::load(file) {
-        Ok((loaded, _)) => loaded,
-        Err(problems) => {
-            out::err(&check::problems(&problems));
-            return check::EXIT_PROBLEMS;
-        }
-    };
-    let folder = loaded.settings.data_dir;
-    let outcome = actix_rt::System::new().block_on(async {
-        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let store = SqliteStore::open(&folder).await.map_err(|error| error.to_string())?;
-        let text = keys::run(command, &store, now_ms()).await.map_err(|error| error.to_string());
+    with_settings(file, async |settings| {
+        let store = store::open(&settings).await.map_err(|error| error.to_string())?;
+        let text = keys::run(command, &*store, now_ms()).await.map_err(|error| error.to_string());
         store.close().await;
         text
-    });
-    finish(outcome)
+    })
+}
+
+/// Runs a command that needs the configuration; prints its outcome and gives the exit code.
+fn with_settings<F: Future<Output = Result<String, String>>>(
+    file: Option<&Path>,
+    command: impl FnOnce(Settings) -> F,
+) -> u8 {
+    match serve::load(file) {
+        Ok((loaded, _)) => finish(actix_rt::System::new().block_on(command(loaded.settings))),
+        Err(problems) => {
+            out::err(&check::problems(&problems));
+            check::EXIT_PROBLEMS
+        }
+    }
 }

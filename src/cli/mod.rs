@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod keys;
+pub mod migrate;
 pub mod models;
 pub mod out;
 pub mod serve;

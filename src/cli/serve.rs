@@ -94,7 +94,11 @@ async fn serve(settings: &Settings, catalog: Arc<Catalog>, sources: Sources) -> 
     let mut hangup = listen(SignalKind::hangup())?;
     // Where files may not grow, writing fails as on a full disk; by default the system would end the process.
     let _file_too_large = listen(SignalKind::from_raw(SIGXFSZ))?;
-    let gateway = Gateway::start(settings, catalog, Some(sources)).await?;
+    let gateway = tokio::select! {
+        started = Gateway::start(settings, catalog, Some(sources)) => started?,
+        // It may be waiting for its store.
+        _ = ended.wait() => return Ok(0),
+    };
     if let Some(path) = gateway.admin_key_file() {
         tracing::info!(path = %path.display(), "the admin key is in this file");
     }

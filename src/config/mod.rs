@@ -5,6 +5,7 @@
 
 mod aliases;
 mod api_keys;
+mod database;
 mod effective;
 mod fetch;
 mod identity;
@@ -42,7 +43,7 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, JournalSettings, Log,
-    ModelTimeouts, OnCancel, OnFull, ProbeRule, Provider, ReasoningSettings, Route, Server, Settings, Tending,
-    Timeouts,
+    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, DatabaseSettings,
+    JournalSettings, Log, ModelTimeouts, OnCancel, OnFull, ProbeRule, Provider, ReasoningSettings, Route,
+    Server, Settings, Tending, Timeouts,
 };

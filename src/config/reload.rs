@@ -31,16 +31,22 @@ pub const START_ONLY: [&str; 19] = [
 pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
     let mut waiting = differences(&old.effective, &new.effective);
     waiting.retain(|path| is_start_only(path));
-    if old.admin_key != new.admin_key && !waiting.iter().any(|path| path == "admin_key") {
-        // Both are masked where they are shown.
-        waiting.push("admin_key".to_owned());
+    // Both are masked where they are shown.
+    for (path, differ) in [
+        ("admin_key", old.admin_key != new.admin_key),
+        ("database.url", old.database.url != new.database.url),
+    ] {
+        if differ && !waiting.iter().any(|told| told == path) {
+            waiting.push(path.to_owned());
+        }
     }
     for path in START_ONLY {
         let old = path.split('.').try_fold(&old.effective, |at, name| at.get(name)).cloned();
         put(&mut new.effective, path, old);
     }
-    let Settings { server, fetch, ops_listen, admin_key, data_dir, reasoning, journal, log, .. } =
-        old.clone();
+    let Settings {
+        server, fetch, ops_listen, admin_key, data_dir, database, reasoning, journal, log, ..
+    } = old.clone();
     let Server {
         listen, workers, body_limit, body_memory, keep_alive, head_timeout, max_connections, ..
     } = server;
@@ -55,7 +61,8 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         ..new.server.clone()
     };
     (new.fetch, new.ops_listen, new.admin_key) = (fetch, ops_listen, admin_key);
-    (new.data_dir, new.reasoning, new.journal, new.log) = (data_dir, reasoning, journal, log);
+    (new.data_dir, new.database, new.reasoning) = (data_dir, database, reasoning);
+    (new.journal, new.log) = (journal, log);
     waiting
 }
 

@@ -16,7 +16,7 @@ use super::settings::{
     CatalogSettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings, RoutingSettings, Server,
     Settings,
 };
-use super::{aliases, effective, provider, validate};
+use super::{aliases, database, effective, provider, validate};
 use crate::chat::Routing;
 
 /// The shortest time that a client may take nothing for.
@@ -53,6 +53,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         ops_listen: read.text("ops.listen").unwrap_or_default(),
         admin_key: admin_key(&read, outside, &mut problems, &mut warnings),
         data_dir: PathBuf::from(read.text("data_dir").unwrap_or_default()),
+        database: database::read(&read, outside, &mut problems, &mut warnings),
         strict: read.flag("strict"),
         reasoning: ReasoningSettings {
             memory: read.count("reasoning.memory"),

@@ -78,16 +78,16 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const LIMITS_IN_PROCESS: &str = "this version keeps limits and quotas in each process; take `redis` out";
-const SQLITE_ONLY: &str =
-    "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 45] = [
+const GENERAL_KEYS: [Key; 47] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
-    key("database", Kind::NotYet(SQLITE_ONLY), None, "Reserved for a later version."),
     key("redis", Kind::NotYet(LIMITS_IN_PROCESS), None, "Reserved for a later version."),
+    key("database.url", Kind::Secret, None, "PostgreSQL for keys, ledger and audit trail, shared by all replicas: `postgres://user:password@host:5432/name`, best as `env:NAME` or `file:PATH`. `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`) and `sslrootcert` are understood. Left out: an embedded SQLite store in `data_dir`."),
+    key("database.max_connections", Kind::Count(2, 1000), Some("10"), "Connections to PostgreSQL at most, per process."),
+    key("database.migrate", Kind::Bool, Some("true"), "Bring the schema of the store, of either kind, up to date at the start. `false`: an old schema is refused until `llm-gateway migrate` was run."),
     key("server.listen", Kind::Listen, Some("127.0.0.1:8080"), "Address of the public listener (/v1, /health). Port 0 asks the system for a free one."),
     key("server.workers", Kind::AutoCount(1, 1024), Some("auto"), "Worker threads, one cell each. `auto`: one per core."),
     key("server.body_limit", Kind::Size(KIB, GIB), Some("32MiB"), "Largest request body; a larger one is answered with 413."),

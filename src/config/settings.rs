@@ -26,6 +26,8 @@ pub struct Settings {
     pub admin_key: Option<Secret>,
     /// Folder of the embedded store.
     pub data_dir: PathBuf,
+    /// The store for several processes.
+    pub database: DatabaseSettings,
     /// Refuse instead of dropping parameters that a target cannot take.
     pub strict: bool,
     /// Reasoning that is kept for clients that do not bring it back.
@@ -84,6 +86,17 @@ pub struct Server {
     pub memory_limit: Option<u64>,
     /// Take the configuration over when one of its files changes.
     pub config_watch: bool,
+}
+
+/// The store for several processes.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// `postgres://..`; `None`: the embedded store is used.
+    pub url: Option<Secret>,
+    /// Connections at most.
+    pub max_connections: u32,
+    /// Bring the schema up to date at the start, of either store.
+    pub migrate: bool,
 }
 
 /// How targets are chosen where neither a request nor an alias says so.

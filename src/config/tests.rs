@@ -51,10 +51,7 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("admin_key: ''", "admin_key: is empty"),
     ("admin_key: file:/nowhere", "admin_key: cannot read /nowhere: No such file"),
     ("admin_key: 12345678901234567890", "admin_key: must be a text; put it in quotes"),
-    (
-        "database: { url: 'postgres://x' }",
-        "database: this version keeps keys and ledger in an embedded SQLite",
-    ),
+    ("database: { url: 'mysql://x' }", "database.url: must start with postgres://"),
     ("redis: { url: 'redis://x' }", "redis: this version keeps limits and quotas in each process"),
     ("providers: { mine: {} }", "providers.mine.base_url: is needed: no shipped provider has this id"),
     (

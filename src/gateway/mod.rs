@@ -38,7 +38,7 @@ use crate::http::readiness::{Readiness, Stage};
 use crate::journal::Keeper;
 use crate::policy::account::Accounts;
 use crate::policy::vault::Vault;
-use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
+use crate::store::{self, KeyTable, POLL_INTERVAL, Store};
 use crate::upstream::{Fetching, tls_config};
 use reload::Reloading;
 pub use reload::{Source, Sources};
@@ -73,7 +73,7 @@ pub struct Gateway {
     readiness: Arc<Readiness>,
     gauges: Gauges,
     cut: watch::Sender<bool>,
-    store: SqliteStore,
+    store: Arc<dyn Store>,
     admin_key: Secret,
     admin_key_file: Option<PathBuf>,
     live: Live,
@@ -123,12 +123,12 @@ impl Gateway {
         let (reloads, asked) = Reloads::channel();
         let shown = shared.shown(standings, reloads.clone());
         let admin =
-            Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
+            Admin::new(Arc::clone(&store), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        let polling = [poll(keys, store.clone()), reload::start(reloading, asked), memory];
+        let polling = [poll(keys, Arc::clone(&store)), reload::start(reloading, asked), memory];
         cells_started(&supervisors).await?;
         journal::replayed(&gauges.journal).await;
         readiness.advance(Stage::Ready);
@@ -162,8 +162,8 @@ impl Gateway {
     }
 
     /// Keys and ledger.
-    pub fn store(&self) -> &SqliteStore {
-        &self.store
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
     }
 
     /// The admin key.
@@ -245,18 +245,18 @@ impl Gateway {
 /// Starts Billing before the store, with what another process left already to be settled.
 fn billing(
     settings: &Settings,
-    store: &SqliteStore,
+    store: &Arc<dyn Store>,
     metrics: &Addr<Metrics>,
     gauges: &Gauges,
 ) -> Addr<Billing> {
-    let ledger = Arc::new(Arc::new(store.clone()) as Arc<dyn Store>);
+    let ledger = Arc::new(Arc::clone(store));
     let pace = Pace { memory_max: settings.journal.memory_receipts, ..Pace::default() };
     Billing::launch(ledger, metrics.clone().recipient(), gauges.clone(), pace)
 }
 
 /// Follows changes of keys made elsewhere.
-fn poll(keys: Arc<KeyTable>, store: SqliteStore) -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_local(async move { keys.poll(&store as &dyn Store, POLL_INTERVAL).await })
+fn poll(keys: Arc<KeyTable>, store: Arc<dyn Store>) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(async move { keys.poll(&*store, POLL_INTERVAL).await })
 }
 
 /// Waits until there is a cell: workers start on their own threads, after their listener is there.
@@ -272,11 +272,11 @@ async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(),
 }
 
 /// Opens the store and reads the keys.
-async fn storage(settings: &Settings) -> Result<(SqliteStore, Arc<KeyTable>), StartError> {
+async fn storage(settings: &Settings) -> Result<(Arc<dyn Store>, Arc<KeyTable>), StartError> {
     make_folder(&settings.data_dir)?;
-    let store = SqliteStore::open(&settings.data_dir).await.map_err(failed(""))?;
+    let store = store::open_patiently(settings).await.map_err(failed(""))?;
     let keys = Arc::new(KeyTable::new());
-    keys.refresh(&store).await.map_err(failed("the keys cannot be read: "))?;
+    keys.refresh(&*store).await.map_err(failed("the keys cannot be read: "))?;
     Ok((store, keys))
 }
 

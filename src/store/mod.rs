@@ -1,8 +1,8 @@
 //! The store: keys, ledger, usage totals and audit trail, behind one trait.
 //!
-//! Why a trait: the gateway ships an embedded SQLite store and is to take a PostgreSQL one beside it. The hot
-//! path never waits for the store: keys are answered by [`KeyTable`] from memory, receipts are settled in
-//! batches by Billing.
+//! Two stores: an embedded SQLite file for one process, PostgreSQL for several that share it; `open` chooses. What they
+//! have in common is in `sql`, each statement once. The hot path never waits for the store: keys are answered by
+//! [`KeyTable`] from memory, receipts are settled in batches by Billing.
 //!
 //! Invariants: a receipt is counted once however often it is settled; every management change leaves an audit
 //! row in the same transaction; no key's text is ever stored.
@@ -13,8 +13,11 @@ mod group;
 pub mod key;
 mod key_json;
 mod key_table;
+mod open;
+mod postgres;
 mod rows;
 mod spec;
+mod sql;
 mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -28,6 +31,8 @@ pub use group::{
 };
 pub use key_json::{key_json, key_json_with_text};
 pub use key_table::{KeyEntry, KeyTable, POLL_INTERVAL};
+pub use open::{Migrated, migrate, open, open_patiently};
+pub use postgres::PostgresStore;
 pub use rows::{
     Alert, AuditRow, Declared, DeclaredKey, GroupBy, GroupValue, KeyRecord, LedgerRow, Page, Payer,
     RequestFilter, TokenCounts, UsageRow,
@@ -169,6 +174,9 @@ pub trait Store: Send + Sync {
 
     /// The audit trail. `Refused` when the cursor is none of ours.
     fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>>;
+
+    /// Closes every connection, after what is running has ended.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// What a method answers that a store does not have.

@@ -18,7 +18,7 @@ use super::serve::{EXIT_FAILED, Ended};
 use crate::config::{Problem, Settings};
 use crate::gateway::Gateway;
 use crate::http::door::now_ms;
-use crate::store::{By, KeySpec, SqliteStore, Store as _};
+use crate::store::{self, By, KeySpec};
 use crate::stub::Stub;
 use crate::telemetry;
 use crate::wire::WireFormat;
@@ -96,7 +96,7 @@ async fn demo(arguments: &Arguments) -> Result<u64, String> {
 
 /// Makes the demo's key before the gateway reads the keys: one made later would be known a little later.
 async fn make_key(settings: &Settings) -> Result<String, String> {
-    let store = SqliteStore::open(&settings.data_dir).await.map_err(|error| error.to_string())?;
+    let store = store::open(settings).await.map_err(|error| error.to_string())?;
     let spec = KeySpec { name: "demo".to_owned(), ..KeySpec::default() };
     let made = store.create_key(spec, By { actor: "demo".to_owned(), now_ms: now_ms() }).await;
     store.close().await;

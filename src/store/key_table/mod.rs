@@ -1,7 +1,7 @@
 //! The keys in memory: what the hot path asks instead of the store, shared by all cells.
 //!
-//! The table follows the store by revision: at start it reads every key, then only what changed, every two
-//! seconds and at once after a change made by this process. There is one way in, [`KeyTable::refresh`], and it
+//! The table follows the store by revision: at start it reads every key, then only what changed, every
+//! second and at once after a change made by this process. There is one way in, [`KeyTable::refresh`], and it
 //! runs one at a time, so that an older state can never overwrite a newer one. While the store does not answer,
 //! the last known keys stay in force.
 //!
@@ -29,7 +29,7 @@ use crate::wire::quirks::glob_matches;
 /// Keys read from the store at a time.
 const REFRESH_ROWS: u32 = 1000;
 /// How often [`KeyTable::poll`] looks for changes made elsewhere.
-pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A live key as the hot path sees it.
 #[derive(Debug)]

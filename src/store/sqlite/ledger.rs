@@ -3,23 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments};
-use sqlx::{AssertSqlSafe, Row as _, Transaction};
-use ulid::Ulid;
+use sqlx::sqlite::Sqlite;
+use sqlx::{AssertSqlSafe, Transaction};
 
 use super::super::error::StoreError;
-use super::{SqliteStore, tags_json, unavailable};
-use crate::chat::Usage;
+use super::super::sql::query::bind_sqlite as bind;
+use super::super::sql::receipts::{COLUMNS, names, stored_name, stored_tokens, values};
+use super::{SqliteStore, unavailable};
 use crate::receipt::{Outcome, Receipt};
 use crate::rfc3339::{HOUR_MS, QUARTER_MS};
-
-/// Columns of the ledger, in the order in which [`bind`] gives their values.
-const COLUMNS: &str = "call_id, attempt, request_id, time_ms, key_id, project, requested_model, \
-    provider, model, upstream_model, status, outcome, error, stream, ttft_ms, duration_ms, prompt_tokens, \
-    cached_tokens, cache_write_5m_tokens, cache_write_1h_tokens, completion_tokens, reasoning_tokens, \
-    audio_input_tokens, audio_output_tokens, image_input_tokens, image_output_tokens, web_searches, estimated, \
-    cost, service_tier, tags, charged";
 
 /// An INSERT of some rows. There are few of them, so that each stays prepared.
 struct Insert {
@@ -27,13 +19,14 @@ struct Insert {
     text: Arc<str>,
 }
 
-/// The statements, largest first. 200 rows of 32 values are well below the 32,766 that SQLite can bind.
+/// The statements, largest first. 200 rows of 33 values are well below the 32,766 that SQLite can bind.
 static INSERTS: LazyLock<[Insert; 4]> = LazyLock::new(|| {
     [200, 40, 8, 1].map(|rows| {
-        let values = vec!["?"; COLUMNS.split(',').count()].join(",");
+        let values = vec!["?"; COLUMNS.len()].join(",");
         let values = vec![format!("({values})"); rows].join(",");
         let text = format!(
-            "INSERT INTO ledger ({COLUMNS}) VALUES {values} ON CONFLICT (call_id, attempt) DO NOTHING"
+            "INSERT INTO ledger ({}) VALUES {values} ON CONFLICT (call_id, attempt) DO NOTHING",
+            names(),
         );
         Insert { rows, text: text.into() }
     })
@@ -99,7 +92,7 @@ pub(super) async fn settle(store: &SqliteStore, receipts: &[Receipt]) -> Result<
 
 /// One transaction; false, and nothing done, when many rows at once were wanted and one was there already.
 async fn book(store: &SqliteStore, receipts: &[Receipt], many: bool) -> Result<bool, StoreError> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.transaction().await?;
     let mut sums = Sums::default();
     let mut rest = receipts;
     while !rest.is_empty() {
@@ -134,62 +127,10 @@ async fn insert(
     statement: &Insert,
     receipts: &[Receipt],
 ) -> Result<u64, StoreError> {
-    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&statement.text)));
-    for receipt in receipts {
-        query = bind(query, receipt);
-    }
+    let query = sqlx::query(AssertSqlSafe(Arc::clone(&statement.text)));
+    let query = receipts.iter().flat_map(values).fold(query, bind);
     let done = query.execute(&mut **tx).await.map_err(unavailable)?;
     Ok(done.rows_affected())
-}
-
-/// Binds the values of one row, in the order of the columns.
-fn bind<'q>(
-    query: Query<'q, Sqlite, SqliteArguments>,
-    receipt: &Receipt,
-) -> Query<'q, Sqlite, SqliteArguments> {
-    let usage = receipt.usage.as_ref();
-    let tokens = |of: fn(&Usage) -> u64| usage.map(|usage| stored_tokens(of(usage)));
-    query
-        .bind(receipt.call_id.to_bytes().to_vec())
-        .bind(i64::from(receipt.attempt))
-        .bind(receipt.request_id.to_string())
-        .bind(receipt.time_ms)
-        .bind(receipt.caller.key_id.to_string())
-        .bind(receipt.caller.project.as_deref().map(str::to_owned))
-        .bind(receipt.requested_model.to_string())
-        .bind(receipt.provider.to_string())
-        .bind(receipt.model.to_string())
-        .bind(receipt.upstream_model.to_string())
-        .bind(i64::from(receipt.status))
-        .bind(receipt.outcome.as_str())
-        .bind(receipt.error)
-        .bind(receipt.stream)
-        .bind(receipt.ttft_ms.map(i64::from))
-        .bind(i64::from(receipt.duration_ms))
-        .bind(tokens(|usage| usage.prompt))
-        .bind(tokens(|usage| usage.cache_read))
-        .bind(tokens(|usage| usage.cache_write_5m))
-        .bind(tokens(|usage| usage.cache_write_1h))
-        .bind(tokens(|usage| usage.completion))
-        .bind(usage.and_then(|usage| usage.reasoning).map(stored_tokens))
-        .bind(tokens(|usage| usage.audio_input))
-        .bind(tokens(|usage| usage.audio_output))
-        .bind(tokens(|usage| usage.image_input))
-        .bind(tokens(|usage| usage.image_output))
-        .bind(tokens(|usage| usage.web_searches))
-        .bind(receipt.estimated)
-        .bind(receipt.cost.map(crate::money::Usd::units))
-        .bind(receipt.service_tier.as_deref().map(str::to_owned))
-        .bind(tags_json(&receipt.tags))
-        .bind(receipt.charged.map(crate::money::Usd::units))
-}
-
-/// The call id of a ledger row.
-pub(super) fn call_id(row: &sqlx::sqlite::SqliteRow) -> Result<Ulid, StoreError> {
-    let bytes: &[u8] = row.try_get("call_id").map_err(unavailable)?;
-    let bytes =
-        bytes.try_into().map_err(|_| StoreError::Unavailable("the store holds a broken call id".into()))?;
-    Ok(Ulid::from_bytes(bytes))
 }
 
 fn add<'a>(sums: &mut Sums<'a>, receipt: &'a Receipt) {
@@ -198,7 +139,7 @@ fn add<'a>(sums: &mut Sums<'a>, receipt: &'a Receipt) {
         &*receipt.caller.key_id,
         receipt.caller.project.as_deref().unwrap_or(""),
         &*receipt.provider,
-        &*receipt.model,
+        stored_name(&receipt.model),
     );
     let charged = i128::from(receipt.charged.unwrap_or_default().units());
     for tags in receipt.tag_sets.iter() {
@@ -254,10 +195,4 @@ fn halves(units: i128) -> (i64, i64) {
     let (high, low) = (units >> 32, units & i128::from(u32::MAX));
     // A batch of 2^31 receipts would be needed to leave 64 bits.
     (i64::try_from(high).unwrap_or(i64::MAX), i64::try_from(low).unwrap_or_default())
-}
-
-/// A token count as the ledger holds it: cut at 2^32 - 1, far above any real call, so that no upstream's nonsense
-/// can make a sum overflow.
-fn stored_tokens(tokens: u64) -> i64 {
-    i64::from(u32::try_from(tokens).unwrap_or(u32::MAX))
 }

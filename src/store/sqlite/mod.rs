@@ -6,26 +6,22 @@
 //!
 //! With `synchronous = NORMAL` a killed process loses nothing that was committed, a power cut the last commits.
 
-mod keys;
 mod ledger;
 mod open;
-mod requests;
 #[cfg(test)]
 mod tests;
-mod usage;
 
 use std::path::Path;
 
-use sqlx::SqlitePool;
-use sqlx::sqlite::{Sqlite, SqliteRow};
-use sqlx::{Row as _, Transaction};
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::Sqlite;
+use sqlx::{SqlitePool, Transaction};
 
+use super::StoreFuture;
 use super::error::StoreError;
-use super::key::FreshKey;
-use super::rows::{AuditRow, GroupBy, KeyRecord, LedgerRow, Page, RequestFilter, UsageRow};
-use super::spec::{KeyPatch, KeySpec};
-use super::{By, PAGE_MAX, Store, StoreFuture};
-use crate::error::Error;
+use super::open::Migrated;
+use super::sql::Backend;
+use super::sql::query::{Query, Row, Tx};
 use crate::receipt::Receipt;
 
 /// The embedded store. Cheap to clone: both pools are shared.
@@ -46,143 +42,63 @@ impl SqliteStore {
     /// [`StoreError::Unusable`], saying what to do: the folder cannot be written, the file is not a database,
     /// its schema is newer than this binary.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
-        let (writer, readers) = open::open(folder).await?;
-        Ok(Self { writer, readers })
+        Self::open_with(folder, true).await.map(|(store, _)| store)
     }
 
-    /// Closes every connection, after what is running has ended. The write-ahead log is folded into the file.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+    /// As [`SqliteStore::open`]; an old schema is refused unless `migrate` is true. Tells what it was.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with(folder: &Path, migrate: bool) -> Result<(Self, Migrated), StoreError> {
+        let (writer, readers, migrated) = open::open(folder, migrate).await?;
+        Ok((Self { writer, readers }, migrated))
     }
 
     /// Begins a transaction that holds the write lock from its start, so that it cannot fail half-way for it.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    async fn transaction(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
     }
 }
 
-impl Store for SqliteStore {
-    fn settle<'a>(&'a self, receipts: &'a [Receipt]) -> StoreFuture<'a, ()> {
+impl Backend for SqliteStore {
+    fn each_tag(&self) -> &'static str {
+        " LEFT JOIN json_each(ledger.tags) AS tag ON true"
+    }
+
+    fn begin(&self) -> BoxFuture<'_, Result<Tx, StoreError>> {
+        Box::pin(async { self.transaction().await.map(Tx::Sqlite) })
+    }
+
+    fn read(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        Box::pin(query.in_sqlite(&self.readers))
+    }
+
+    fn settle<'a>(&'a self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(ledger::settle(self, receipts))
     }
 
-    fn create_key(&self, spec: KeySpec, by: By) -> StoreFuture<'_, (KeyRecord, FreshKey)> {
-        Box::pin(keys::create(self, spec, by))
+    /// After what is running has ended. The write-ahead log is folded into the file.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.readers.close().await;
+            self.writer.close().await;
+        })
     }
 
-    fn key<'a>(&'a self, id: &'a str) -> StoreFuture<'a, KeyRecord> {
-        Box::pin(keys::get(self, id))
-    }
-
-    fn keys<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<KeyRecord>> {
-        Box::pin(keys::list(self, cursor, limit))
-    }
-
-    fn update_key<'a>(&'a self, id: &'a str, patch: KeyPatch, by: By) -> StoreFuture<'a, KeyRecord> {
-        Box::pin(keys::update(self, id, patch, by))
-    }
-
-    fn revoke_key<'a>(&'a self, id: &'a str, by: By) -> StoreFuture<'a, KeyRecord> {
-        Box::pin(keys::revoke(self, id, by))
-    }
-
-    fn rotate_key<'a>(&'a self, id: &'a str, by: By) -> StoreFuture<'a, (KeyRecord, FreshKey)> {
-        Box::pin(keys::rotate(self, id, by))
-    }
-
-    fn keys_changed_since(&self, revision: i64, limit: u32) -> StoreFuture<'_, Vec<KeyRecord>> {
-        Box::pin(keys::changed_since(self, revision, limit))
-    }
-
-    fn requests<'a>(
+    fn within<'a, T: Send + 'a>(
         &'a self,
-        filter: &'a RequestFilter,
-        cursor: Option<&'a str>,
-        limit: u32,
-    ) -> StoreFuture<'a, Page<LedgerRow>> {
-        Box::pin(requests::list(self, filter, cursor, limit))
-    }
-
-    fn usage<'a>(
-        &'a self,
-        from_ms: i64,
-        to_ms: i64,
-        groups: &'a [GroupBy],
-    ) -> StoreFuture<'a, Vec<UsageRow>> {
-        Box::pin(usage::totals(self, from_ms, to_ms, groups))
-    }
-
-    fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>> {
-        Box::pin(keys::audit_trail(self, cursor, limit))
+        method: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> StoreFuture<'a, T> {
+        Box::pin(method)
     }
 }
 
 /// A failure of SQLite as the operator reads it: one line, without bound values.
-fn unavailable(error: sqlx::Error) -> StoreError {
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     let text = match error {
         sqlx::Error::Database(database) => database.message().to_owned(),
         sqlx::Error::PoolTimedOut => "all connections to it are busy".to_owned(),
         other => other.to_string(),
     };
     StoreError::Unavailable(format!("the store failed: {}", text.replace(['\n', '\r'], " ")))
-}
-
-/// Rows of a page to read: one more than asked for, which tells whether another page follows.
-fn page_size(limit: u32) -> (usize, i64) {
-    let limit = limit.clamp(1, PAGE_MAX);
-    (limit as usize, i64::from(limit) + 1)
-}
-
-/// Cuts the extra row off and makes the cursor of the last one that stays.
-fn page<T>(mut data: Vec<T>, size: usize, cursor_of: impl Fn(&T) -> String) -> Page<T> {
-    let more = data.len() > size;
-    data.truncate(size);
-    let next_cursor = if more { data.last().map(cursor_of) } else { None };
-    Page { data, next_cursor }
-}
-
-/// A 400 for a cursor that this list never gave out.
-fn bad_cursor() -> StoreError {
-    Error::invalid("This cursor is not one that this list gave out. Leave it out to begin anew.", "cursor")
-        .into()
-}
-
-/// A column of a row, as the type asked for.
-fn column<'r, T>(row: &'r SqliteRow, name: &str) -> Result<T, StoreError>
-where
-    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
-{
-    row.try_get(name).map_err(unavailable)
-}
-
-/// A count that was stored as `i64`.
-fn count<T: TryFrom<i64> + Default>(value: i64) -> T {
-    T::try_from(value).unwrap_or_default()
-}
-
-/// A list of strings as JSON.
-fn list_json(list: &[String]) -> String {
-    serde_json::Value::from(list.to_vec()).to_string()
-}
-
-/// A list of strings from JSON.
-fn json_list(text: &str) -> Result<Vec<String>, StoreError> {
-    serde_json::from_str(text)
-        .map_err(|_| StoreError::Unavailable("the store holds a list that cannot be read".to_owned()))
-}
-
-/// Tags as a JSON list of `name=value`; no name holds a `=`.
-fn tags_json(tags: &[(String, String)]) -> String {
-    let list: Vec<String> = tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    list_json(&list)
-}
-
-/// The reverse of [`tags_json`].
-fn json_tags(text: &str) -> Result<Vec<(String, String)>, StoreError> {
-    let split = |tag: String| {
-        let (name, value) = tag.split_once('=').unwrap_or((&tag, ""));
-        (name.to_owned(), value.to_owned())
-    };
-    Ok(json_list(text)?.into_iter().map(split).collect())
 }

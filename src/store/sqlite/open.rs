@@ -10,13 +10,15 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlitePool};
 
 use super::super::error::StoreError;
+use super::super::open::{Migrated, check_schema};
 use super::SqliteStore;
 
 /// Schema changes in order; the number of those applied is the file's `user_version`.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_key_handling.sql"),
-    include_str!("migrations/0003_money.sql"),
+    include_str!("migrations/0003_ledger_by_project.sql"),
+    include_str!("migrations/0004_money.sql"),
 ];
 /// How long a statement waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,7 +30,10 @@ const IO_ERROR: u32 = 10;
 const READERS: u32 = 2;
 
 /// The writer's pool of one, and the readers'.
-pub(super) async fn open(folder: &Path) -> Result<(SqlitePool, SqlitePool), StoreError> {
+pub(super) async fn open(
+    folder: &Path,
+    may_migrate: bool,
+) -> Result<(SqlitePool, SqlitePool, Migrated), StoreError> {
     let file = folder.join(SqliteStore::FILE_NAME);
     prepare(folder, &file).map_err(|error| {
         unusable(
@@ -57,12 +62,12 @@ pub(super) async fn open(folder: &Path) -> Result<(SqlitePool, SqlitePool), Stor
             .max_lifetime(None)
     };
     let writer = pool(1).connect_with(options.clone()).await.map_err(|error| describe(&file, error))?;
-    migrate(&writer, &file).await?;
+    let migrated = migrate(&writer, &file, may_migrate).await?;
     let readers = pool(READERS)
         .connect_with(options.pragma("query_only", "ON"))
         .await
         .map_err(|error| describe(&file, error))?;
-    Ok((writer, readers))
+    Ok((writer, readers, migrated))
 }
 
 /// Makes folder and file where missing, and takes everybody else's rights to the file away.
@@ -77,27 +82,21 @@ fn prepare(folder: &Path, file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Applies the schema changes that the file lacks, all or none of each.
-async fn migrate(writer: &SqlitePool, file: &Path) -> Result<(), StoreError> {
+/// Applies the schema changes that the file lacks, all or none of them.
+async fn migrate(writer: &SqlitePool, file: &Path, allowed: bool) -> Result<Migrated, StoreError> {
     let describe = |error| describe(file, error);
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(describe)?;
-    let version: i64 =
+    let from: i64 =
         sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *transaction).await.map_err(describe)?;
-    let applied = usize::try_from(version).unwrap_or(usize::MAX);
-    if applied > MIGRATIONS.len() {
-        let known = MIGRATIONS.len();
-        let text = format!(
-            "its schema is version {version}, this binary knows {known}. Use the newer binary that wrote it, or \
-             another data_dir."
-        );
-        return Err(unusable(file, &text));
-    }
-    for (number, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
+    let lacking = check_schema(from, MIGRATIONS.len(), allowed).map_err(|text| unusable(file, &text))?;
+    for migration in MIGRATIONS.iter().skip(MIGRATIONS.len() - lacking) {
         sqlx::raw_sql(*migration).execute(&mut *transaction).await.map_err(describe)?;
-        let mark = format!("PRAGMA user_version = {}", number + 1);
-        sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *transaction).await.map_err(describe)?;
     }
-    transaction.commit().await.map_err(describe)
+    let to = from + lacking as i64;
+    let mark = format!("PRAGMA user_version = {to}");
+    sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *transaction).await.map_err(describe)?;
+    transaction.commit().await.map_err(describe)?;
+    Ok(Migrated { from, to })
 }
 
 fn unusable(file: &Path, text: &str) -> StoreError {

@@ -6,8 +6,10 @@ mod client;
 mod gateway;
 mod https;
 mod live;
+pub mod postgres;
 mod process;
 mod raw;
+pub mod receipts;
 mod stub;
 mod upstream;
 

@@ -3,20 +3,21 @@
 //! Pages follow each other by the key (time, call, attempt), not by counting rows: what is settled meanwhile
 //! moves nothing.
 
-use sqlx::QueryBuilder;
-use sqlx::sqlite::{Sqlite, SqliteRow};
 use ulid::Ulid;
 
 use super::super::error::StoreError;
 use super::super::rows::{LedgerRow, Page, RequestFilter, TokenCounts};
-use super::{SqliteStore, bad_cursor, column, count, json_tags, page, page_size, unavailable};
+use super::Backend;
+use super::pages::{bad_cursor, json_tags, page, page_size};
+use super::query::{Query, Row};
+use super::receipts;
 use crate::money::Usd;
 
 /// Where a page ended.
 type Place = (i64, Ulid, u16);
 
-pub(super) async fn list(
-    store: &SqliteStore,
+pub async fn list(
+    store: &dyn Backend,
     filter: &RequestFilter,
     cursor: Option<&str>,
     limit: u32,
@@ -26,21 +27,21 @@ pub(super) async fn list(
         Some(text) => Some(read_cursor(text).ok_or_else(bad_cursor)?),
     };
     let (size, fetch) = page_size(limit);
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM ledger WHERE 1 = 1");
+    let mut query = Query::new(format!("SELECT {} FROM ledger WHERE 1 = 1", receipts::names()));
     restrict(&mut query, filter);
     if let Some((time_ms, call_id, attempt)) = place {
         query.push(" AND (time_ms, call_id, attempt) < (").push_bind(time_ms);
-        query.push(", ").push_bind(call_id.to_bytes().to_vec());
+        query.push(", ").push_bind(call_id.to_bytes().as_slice());
         query.push(", ").push_bind(i64::from(attempt)).push(")");
     }
     query.push(" ORDER BY time_ms DESC, call_id DESC, attempt DESC LIMIT ").push_bind(fetch);
-    let rows = query.build().fetch_all(&store.readers).await.map_err(unavailable)?;
+    let rows = store.read(query).await?;
     let rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     Ok(page(rows, size, cursor_of))
 }
 
 /// Adds the filter's conditions.
-fn restrict(query: &mut QueryBuilder<Sqlite>, filter: &RequestFilter) {
+fn restrict(query: &mut Query, filter: &RequestFilter) {
     let texts = [
         ("key_id", &filter.key),
         ("project", &filter.project),
@@ -51,7 +52,7 @@ fn restrict(query: &mut QueryBuilder<Sqlite>, filter: &RequestFilter) {
     ];
     for (name, wanted) in texts {
         if let Some(wanted) = wanted {
-            query.push(" AND ").push(name).push(" = ").push_bind(wanted.clone());
+            query.push(" AND ").push(name).push(" = ").push_bind(wanted);
         }
     }
     if let Some(status) = filter.status {
@@ -78,8 +79,8 @@ fn read_cursor(text: &str) -> Option<Place> {
     Some((time_ms, call_id, attempt))
 }
 
-fn read(row: &SqliteRow) -> Result<LedgerRow, StoreError> {
-    let number = |name: &str| column::<Option<i64>>(row, name);
+fn read(row: &Row) -> Result<LedgerRow, StoreError> {
+    let number = |name: &str| row.get::<Option<i64>>(name);
     let tokens = |name: &str| -> Result<u64, StoreError> { Ok(number(name)?.map(count).unwrap_or_default()) };
     let counts = TokenCounts {
         prompt: tokens("prompt_tokens")?,
@@ -89,26 +90,38 @@ fn read(row: &SqliteRow) -> Result<LedgerRow, StoreError> {
         reasoning: tokens("reasoning_tokens")?,
     };
     Ok(LedgerRow {
-        call_id: super::ledger::call_id(row)?,
-        attempt: count(column(row, "attempt")?),
-        request_id: column(row, "request_id")?,
-        time_ms: column(row, "time_ms")?,
-        key_id: column(row, "key_id")?,
-        project: column(row, "project")?,
-        requested_model: column(row, "requested_model")?,
-        provider: column(row, "provider")?,
-        model: column(row, "model")?,
-        upstream_model: column(row, "upstream_model")?,
-        status: count(column(row, "status")?),
-        outcome: column(row, "outcome")?,
-        error: column(row, "error")?,
-        stream: column(row, "stream")?,
+        call_id: call_id(row)?,
+        attempt: row.count("attempt")?,
+        request_id: row.get("request_id")?,
+        time_ms: row.get("time_ms")?,
+        key_id: row.get("key_id")?,
+        project: row.get("project")?,
+        requested_model: row.get("requested_model")?,
+        provider: row.get("provider")?,
+        model: row.get("model")?,
+        upstream_model: row.get("upstream_model")?,
+        status: row.count("status")?,
+        outcome: row.get("outcome")?,
+        error: row.get("error")?,
+        stream: row.get("stream")?,
         ttft_ms: number("ttft_ms")?.map(count),
-        duration_ms: count(column(row, "duration_ms")?),
+        duration_ms: row.count("duration_ms")?,
         tokens: number("prompt_tokens")?.map(|_| counts),
-        estimated: column(row, "estimated")?,
+        estimated: row.get("estimated")?,
         cost: number("cost")?.map(Usd::from_units),
         charged: number("charged")?.map(Usd::from_units),
-        tags: json_tags(column(row, "tags")?)?,
+        tags: json_tags(&row.get::<String>("tags")?)?,
     })
+}
+
+fn call_id(row: &Row) -> Result<Ulid, StoreError> {
+    let bytes: Vec<u8> = row.get("call_id")?;
+    let bytes =
+        bytes.try_into().map_err(|_| StoreError::Unavailable("the store holds a broken call id".into()))?;
+    Ok(Ulid::from_bytes(bytes))
+}
+
+/// A count that was stored as `i64`.
+fn count<T: TryFrom<i64> + Default>(value: i64) -> T {
+    T::try_from(value).unwrap_or_default()
 }

@@ -2,8 +2,6 @@
 
 use std::num::NonZeroU32;
 
-use sqlx::sqlite::{Sqlite, SqliteRow};
-use sqlx::{Row as _, Transaction};
 use ulid::Ulid;
 
 use super::super::budget_json::{budget_json, budget_of};
@@ -14,9 +12,9 @@ use super::super::key_json::key_json;
 use super::super::rows::{AuditRow, KeyRecord, Page};
 use super::super::spec::{Handling, KeyPatch, KeySpec, ModelRules};
 use super::super::{By, KEYS_MAX};
-use super::{
-    SqliteStore, bad_cursor, column, json_list, json_tags, list_json, page, page_size, tags_json, unavailable,
-};
+use super::Backend;
+use super::pages::{bad_cursor, json_list, json_tags, list_json, page, page_size, tags_json};
+use super::query::{Query, Row, Tx};
 use crate::chat::Routing;
 use crate::error::Error;
 use crate::money::Markup;
@@ -27,21 +25,19 @@ use crate::policy::quota::Limits;
 /// Begins every key id.
 const ID_MARK: &str = "key_";
 
-type Tx = Transaction<'static, Sqlite>;
+/// Columns of a key, in the order in which [`write`] gives their values.
+const COLUMNS: &str = "id, digest, prefix, name, project, expires_ms, models_allow, models_deny, rpm, tpm, concurrency, \
+    share, max_priority, routing, explain, tags, created_ms, revoked_ms, revision, budget, markup, managed";
 
-pub(super) async fn create(
-    store: &SqliteStore,
-    spec: KeySpec,
-    by: By,
-) -> Result<(KeyRecord, FreshKey), StoreError> {
+pub async fn create(store: &dyn Backend, spec: KeySpec, by: By) -> Result<(KeyRecord, FreshKey), StoreError> {
     spec.check()?;
     let key = fresh_key()?;
     let id = format!("{ID_MARK}{}", Ulid::from_datetime(time_of(by.now_ms)));
     let mut tx = store.begin().await?;
-    let live: i64 = sqlx::query_scalar("SELECT count(*) FROM keys WHERE revoked_ms IS NULL")
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(unavailable)?;
+    let live: i64 = only(
+        tx.run(Query::new("SELECT count(*) AS live FROM keys WHERE revoked_ms IS NULL")).await?,
+        "live",
+    )?;
     if live >= KEYS_MAX {
         let text =
             format!("There are {KEYS_MAX} live keys, which is the limit. Revoke some that are not used.");
@@ -60,17 +56,16 @@ pub(super) async fn create(
     know_project(&mut tx, &record.spec, by.now_ms).await?;
     write(&mut tx, &record).await?;
     note(&mut tx, "key.create", &by, None, &record).await?;
-    tx.commit().await.map_err(unavailable)?;
+    tx.commit().await?;
     Ok((record, key))
 }
 
-pub(super) async fn get(store: &SqliteStore, id: &str) -> Result<KeyRecord, StoreError> {
-    let row = sqlx::query("SELECT * FROM keys WHERE id = ?").bind(id).fetch_optional(&store.readers);
-    row.await.map_err(unavailable)?.map_or_else(|| Err(no_key()), |row| record(&row))
+pub async fn get(store: &dyn Backend, id: &str) -> Result<KeyRecord, StoreError> {
+    store.read(by_id(id)).await?.first().map_or_else(|| Err(no_key()), record)
 }
 
-pub(super) async fn list(
-    store: &SqliteStore,
+pub async fn list(
+    store: &dyn Backend,
     cursor: Option<&str>,
     limit: u32,
 ) -> Result<Page<KeyRecord>, StoreError> {
@@ -78,22 +73,13 @@ pub(super) async fn list(
         return Err(bad_cursor());
     }
     let (size, fetch) = page_size(limit);
-    let rows = sqlx::query("SELECT * FROM keys WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2")
-        .bind(cursor)
-        .bind(fetch)
-        .fetch_all(&store.readers)
-        .await
-        .map_err(unavailable)?;
+    let query = select("WHERE $1 IS NULL OR id < $1 ORDER BY id DESC LIMIT $2").bind(cursor).bind(fetch);
+    let rows = store.read(query).await?;
     let records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
     Ok(page(records, size, |record| record.id.clone()))
 }
 
-pub(super) async fn update(
-    store: &SqliteStore,
-    id: &str,
-    patch: KeyPatch,
-    by: By,
-) -> Result<KeyRecord, StoreError> {
+pub async fn update(store: &dyn Backend, id: &str, patch: KeyPatch, by: By) -> Result<KeyRecord, StoreError> {
     let mut tx = store.begin().await?;
     let before = live(&mut tx, id).await?;
     let mut after = before.clone();
@@ -106,7 +92,7 @@ pub(super) async fn update(
     change(tx, "key.update", &by, &before, after).await
 }
 
-pub(super) async fn revoke(store: &SqliteStore, id: &str, by: By) -> Result<KeyRecord, StoreError> {
+pub async fn revoke(store: &dyn Backend, id: &str, by: By) -> Result<KeyRecord, StoreError> {
     let mut tx = store.begin().await?;
     let before = find(&mut tx, id).await?;
     if before.revoked_ms.is_some() {
@@ -116,11 +102,7 @@ pub(super) async fn revoke(store: &SqliteStore, id: &str, by: By) -> Result<KeyR
     change(tx, "key.revoke", &by, &before, after).await
 }
 
-pub(super) async fn rotate(
-    store: &SqliteStore,
-    id: &str,
-    by: By,
-) -> Result<(KeyRecord, FreshKey), StoreError> {
+pub async fn rotate(store: &dyn Backend, id: &str, by: By) -> Result<(KeyRecord, FreshKey), StoreError> {
     let key = fresh_key()?;
     let mut tx = store.begin().await?;
     let before = live(&mut tx, id).await?;
@@ -129,22 +111,17 @@ pub(super) async fn rotate(
     Ok((record, key))
 }
 
-pub(super) async fn changed_since(
-    store: &SqliteStore,
+pub async fn changed_since(
+    store: &dyn Backend,
     revision: i64,
     limit: u32,
 ) -> Result<Vec<KeyRecord>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM keys WHERE revision > ? ORDER BY revision LIMIT ?")
-        .bind(revision)
-        .bind(i64::from(limit))
-        .fetch_all(&store.readers)
-        .await
-        .map_err(unavailable)?;
-    rows.iter().map(record).collect()
+    let query = select("WHERE revision > $1 ORDER BY revision LIMIT $2").bind(revision).bind(limit);
+    store.read(query).await?.iter().map(record).collect()
 }
 
-pub(super) async fn audit_trail(
-    store: &SqliteStore,
+pub async fn audit_trail(
+    store: &dyn Backend,
     cursor: Option<&str>,
     limit: u32,
 ) -> Result<Page<AuditRow>, StoreError> {
@@ -154,21 +131,19 @@ pub(super) async fn audit_trail(
         Some(_) => return Err(bad_cursor()),
     };
     let (size, fetch) = page_size(limit);
-    let rows = sqlx::query("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?")
-        .bind(before)
-        .bind(fetch)
-        .fetch_all(&store.readers)
-        .await
-        .map_err(unavailable)?;
-    let read = |row: &SqliteRow| {
+    let query = Query::new(
+        "SELECT id, time_ms, actor, action, object, before, after FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2",
+    );
+    let rows = store.read(query.bind(before).bind(fetch)).await?;
+    let read = |row: &Row| {
         Ok(AuditRow {
-            id: column(row, "id")?,
-            time_ms: column(row, "time_ms")?,
-            actor: column(row, "actor")?,
-            action: column(row, "action")?,
-            object: column(row, "object")?,
-            before: column(row, "before")?,
-            after: column(row, "after")?,
+            id: row.get("id")?,
+            time_ms: row.get("time_ms")?,
+            actor: row.get("actor")?,
+            action: row.get("action")?,
+            object: row.get("object")?,
+            before: row.get("before")?,
+            after: row.get("after")?,
         })
     };
     let rows = rows.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
@@ -186,53 +161,46 @@ async fn change(
     after.revision = next_revision(&mut tx).await?;
     write(&mut tx, &after).await?;
     note(&mut tx, action, by, Some(before), &after).await?;
-    tx.commit().await.map_err(unavailable)?;
+    tx.commit().await?;
     Ok(after)
 }
 
 async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
     let spec = &record.spec;
     let number = |limit: Option<NonZeroU32>| limit.map(|limit| i64::from(limit.get()));
-    sqlx::query(
-        "INSERT INTO keys (id, digest, prefix, name, project, expires_ms, models_allow, models_deny, \
-         rpm, tpm, concurrency, share, max_priority, routing, explain, tags, created_ms, revoked_ms, revision, \
-         budget, markup, managed) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-         ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, prefix = excluded.prefix, \
-         name = excluded.name, project = excluded.project, expires_ms = excluded.expires_ms, \
-         models_allow = excluded.models_allow, models_deny = excluded.models_deny, rpm = excluded.rpm, \
-         tpm = excluded.tpm, concurrency = excluded.concurrency, share = excluded.share, \
-         max_priority = excluded.max_priority, routing = excluded.routing, explain = excluded.explain, \
-         tags = excluded.tags, budget = excluded.budget, markup = excluded.markup, \
-         managed = excluded.managed, \
-         revoked_ms = excluded.revoked_ms, revision = excluded.revision",
-    )
-    .bind(&record.id)
-    .bind(record.digest.as_slice())
-    .bind(&record.prefix)
-    .bind(&spec.name)
-    .bind(&spec.project)
-    .bind(spec.expires_ms)
-    .bind(list_json(&spec.models.allow))
-    .bind(list_json(&spec.models.deny))
-    .bind(number(spec.limits.rpm))
-    .bind(number(spec.limits.tpm))
-    .bind(number(spec.limits.concurrency))
-    .bind(i64::from(spec.handling.share))
-    .bind(spec.handling.max_priority.as_str())
-    .bind(spec.handling.routing.map(Routing::as_str))
-    .bind(spec.handling.explain)
-    .bind(tags_json(&spec.tags))
-    .bind(record.created_ms)
-    .bind(record.revoked_ms)
-    .bind(record.revision)
-    .bind(spec.budget.as_ref().map(|budget| budget_json(budget).to_string()))
-    .bind(spec.markup.map(Markup::basis_points))
-    .bind(record.managed.as_str())
-    .execute(&mut **tx)
-    .await
-    .map_err(unavailable)?;
-    Ok(())
+    // All but the identity and the time of making.
+    let changing = COLUMNS.split(", ").filter(|name| !["id", "created_ms"].contains(name));
+    let set: Vec<String> = changing.map(|name| format!("{name} = excluded.{name}")).collect();
+    let places: Vec<String> = (1..=COLUMNS.split(", ").count()).map(|number| format!("${number}")).collect();
+    let text = format!(
+        "INSERT INTO keys ({COLUMNS}) VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}",
+        places.join(", "),
+        set.join(", "),
+    );
+    let query = Query::new(text)
+        .bind(&record.id)
+        .bind(record.digest.as_slice())
+        .bind(&record.prefix)
+        .bind(&spec.name)
+        .bind(&spec.project)
+        .bind(spec.expires_ms)
+        .bind(list_json(&spec.models.allow))
+        .bind(list_json(&spec.models.deny))
+        .bind(number(spec.limits.rpm))
+        .bind(number(spec.limits.tpm))
+        .bind(number(spec.limits.concurrency))
+        .bind(spec.handling.share)
+        .bind(spec.handling.max_priority.as_str())
+        .bind(spec.handling.routing.map(Routing::as_str))
+        .bind(spec.handling.explain)
+        .bind(tags_json(&spec.tags))
+        .bind(record.created_ms)
+        .bind(record.revoked_ms)
+        .bind(record.revision)
+        .bind(spec.budget.as_ref().map(|budget| budget_json(budget).to_string()))
+        .bind(spec.markup.map(|markup| i64::from(markup.basis_points())))
+        .bind(record.managed.as_str());
+    tx.run(query).await.map(drop)
 }
 
 /// Writes the audit row of a change.
@@ -243,43 +211,47 @@ async fn note(
     before: Option<&KeyRecord>,
     after: &KeyRecord,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO audit (time_ms, actor, action, object, before, after) VALUES (?, ?, ?, ?, ?, ?)",
+    let query = Query::new(
+        "INSERT INTO audit (time_ms, actor, action, object, before, after) VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(by.now_ms)
     .bind(&by.actor)
     .bind(action)
     .bind(&after.id)
     .bind(before.map(|before| key_json(before).to_string()))
-    .bind(key_json(after).to_string())
-    .execute(&mut **tx)
-    .await
-    .map_err(unavailable)?;
-    Ok(())
+    .bind(key_json(after).to_string());
+    tx.run(query).await.map(drop)
 }
 
 /// Makes sure that the project of a key has a row.
 async fn know_project(tx: &mut Tx, spec: &KeySpec, now_ms: i64) -> Result<(), StoreError> {
     let Some(project) = &spec.project else { return Ok(()) };
-    sqlx::query("INSERT INTO projects (name, created_ms) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(project)
-        .bind(now_ms)
-        .execute(&mut **tx)
-        .await
-        .map_err(unavailable)?;
-    Ok(())
+    let query = Query::new("INSERT INTO projects (name, created_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+    tx.run(query.bind(project).bind(now_ms)).await.map(drop)
 }
 
 async fn next_revision(tx: &mut Tx) -> Result<i64, StoreError> {
-    sqlx::query_scalar("UPDATE revision SET latest = latest + 1 RETURNING latest")
-        .fetch_one(&mut **tx)
-        .await
-        .map_err(unavailable)
+    let query = Query::new("UPDATE revision SET latest = latest + 1 RETURNING latest");
+    only(tx.run(query).await?, "latest")
+}
+
+/// A column of the one row that a statement gives.
+fn only(rows: Vec<Row>, name: &str) -> Result<i64, StoreError> {
+    let row = rows.first().ok_or_else(|| StoreError::Unavailable("the store lacks a row".to_owned()))?;
+    row.get(name)
+}
+
+/// Keys under a condition.
+fn select(condition: &str) -> Query {
+    Query::new(format!("SELECT {COLUMNS} FROM keys {condition}"))
+}
+
+fn by_id(id: &str) -> Query {
+    select("WHERE id = $1").bind(id)
 }
 
 async fn find(tx: &mut Tx, id: &str) -> Result<KeyRecord, StoreError> {
-    let row = sqlx::query("SELECT * FROM keys WHERE id = ?").bind(id).fetch_optional(&mut **tx);
-    row.await.map_err(unavailable)?.map_or_else(|| Err(no_key()), |row| record(&row))
+    tx.run(by_id(id)).await?.first().map_or_else(|| Err(no_key()), record)
 }
 
 /// A key that may still be changed.
@@ -291,61 +263,60 @@ async fn live(tx: &mut Tx, id: &str) -> Result<KeyRecord, StoreError> {
     Ok(record)
 }
 
-fn record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
+fn record(row: &Row) -> Result<KeyRecord, StoreError> {
     let limit = |name: &str| -> Result<Option<NonZeroU32>, StoreError> {
-        let stored: Option<i64> = column(row, name)?;
+        let stored: Option<i64> = row.get(name)?;
         Ok(stored.and_then(|limit| u32::try_from(limit).ok()).and_then(NonZeroU32::new))
     };
-    let digest: &[u8] = row.try_get("digest").map_err(unavailable)?;
+    let digest: Vec<u8> = row.get("digest")?;
     let digest =
         digest.try_into().map_err(|_| StoreError::Unavailable("the store holds a broken digest".into()))?;
     Ok(KeyRecord {
-        id: column(row, "id")?,
+        id: row.get("id")?,
         digest,
-        prefix: column(row, "prefix")?,
+        prefix: row.get("prefix")?,
         spec: KeySpec {
-            name: column(row, "name")?,
-            project: column(row, "project")?,
-            expires_ms: column(row, "expires_ms")?,
+            name: row.get("name")?,
+            project: row.get("project")?,
+            expires_ms: row.get("expires_ms")?,
             models: ModelRules {
-                allow: json_list(column(row, "models_allow")?)?,
-                deny: json_list(column(row, "models_deny")?)?,
+                allow: json_list(&row.get::<String>("models_allow")?)?,
+                deny: json_list(&row.get::<String>("models_deny")?)?,
             },
             limits: Limits { rpm: limit("rpm")?, tpm: limit("tpm")?, concurrency: limit("concurrency")? },
-            budget: budget(column(row, "budget")?)?,
-            markup: markup(column(row, "markup")?),
+            budget: budget(row.get("budget")?)?,
+            markup: markup(row.get("markup")?),
             handling: handling(row)?,
-            tags: json_tags(column(row, "tags")?)?,
+            tags: json_tags(&row.get::<String>("tags")?)?,
         },
-        managed: Managed::parse(column(row, "managed")?),
-        created_ms: column(row, "created_ms")?,
-        revoked_ms: column(row, "revoked_ms")?,
-        revision: column(row, "revision")?,
+        managed: Managed::parse(&row.get::<String>("managed")?),
+        created_ms: row.get("created_ms")?,
+        revoked_ms: row.get("revoked_ms")?,
+        revision: row.get("revision")?,
     })
 }
 
 /// Words that this binary does not know count as the default: a newer one may have written them.
-fn handling(row: &SqliteRow) -> Result<Handling, StoreError> {
-    let share: i64 = column(row, "share")?;
-    let (priority, routing): (String, Option<String>) =
-        (column(row, "max_priority")?, column(row, "routing")?);
+fn handling(row: &Row) -> Result<Handling, StoreError> {
+    let share: i64 = row.get("share")?;
+    let (priority, routing): (String, Option<String>) = (row.get("max_priority")?, row.get("routing")?);
     Ok(Handling {
         share: u32::try_from(share).unwrap_or(1),
         max_priority: Priority::parse(&priority).unwrap_or_default(),
         routing: routing.as_deref().and_then(Routing::parse),
-        explain: column(row, "explain")?,
+        explain: row.get("explain")?,
     })
 }
 
 /// A budget that this binary cannot read is no reason to let a key spend without one.
-fn budget(text: Option<String>) -> Result<Option<Budget>, StoreError> {
+pub(super) fn budget(text: Option<String>) -> Result<Option<Budget>, StoreError> {
     let Some(text) = text else { return Ok(None) };
     let read = serde_json::from_str(&text).ok().and_then(|value| budget_of(&value));
     let broken = || StoreError::Unavailable("the store holds a budget that cannot be read".to_owned());
     read.map(Some).ok_or_else(broken)
 }
 
-fn markup(stored: Option<i64>) -> Option<Markup> {
+pub(super) fn markup(stored: Option<i64>) -> Option<Markup> {
     stored.and_then(|points| i32::try_from(points).ok()).and_then(Markup::from_basis_points)
 }
 

@@ -2,35 +2,33 @@
 //!
 //! The sums answer when both ends lie on full hours and nobody groups by tag; both ways give the same numbers.
 
-use sqlx::QueryBuilder;
-use sqlx::sqlite::{Sqlite, SqliteRow};
-
 use super::super::GROUPS_MAX;
 use super::super::error::StoreError;
 use super::super::rows::{GroupBy, GroupValue, TokenCounts, UsageRow};
-use super::{SqliteStore, column, count, unavailable};
+use super::Backend;
+use super::query::{Query, Row};
 use crate::error::Error;
 use crate::rfc3339::HOUR_MS;
 
 /// Sums over the hourly rows. The cost's parts are summed apart: no sum can leave 64 bits.
-const FROM_SUMS: &str = "sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, \
-    sum(prompt_tokens) AS prompt, sum(cached_tokens) AS cached, sum(cache_write_tokens) AS cache_write, \
-    sum(completion_tokens) AS completion, sum(reasoning_tokens) AS reasoning, \
-    sum(cost_high) AS cost_high, sum(cost_low) AS cost_low, \
-    sum(charged_high) AS charged_high, sum(charged_low) AS charged_low FROM usage_hourly";
+const FROM_SUMS: &str = "CAST(sum(requests) AS BIGINT) AS requests, CAST(sum(errors) AS BIGINT) AS errors, \
+    CAST(sum(unpriced) AS BIGINT) AS unpriced, CAST(sum(prompt_tokens) AS BIGINT) AS prompt, \
+    CAST(sum(cached_tokens) AS BIGINT) AS cached, CAST(sum(cache_write_tokens) AS BIGINT) AS cache_write, \
+    CAST(sum(completion_tokens) AS BIGINT) AS completion, CAST(sum(reasoning_tokens) AS BIGINT) AS reasoning, \
+    CAST(sum(cost_high) AS BIGINT) AS cost_high, CAST(sum(cost_low) AS BIGINT) AS cost_low, \
+    CAST(sum(charged_high) AS BIGINT) AS charged_high, CAST(sum(charged_low) AS BIGINT) AS charged_low FROM usage_hourly";
 
 /// The same over the ledger.
-const FROM_LEDGER: &str = "count(*) AS requests, sum(outcome = 'failed') AS errors, \
-    sum(cost IS NULL) AS unpriced, sum(prompt_tokens) AS prompt, sum(cached_tokens) AS cached, \
-    sum(cache_write_5m_tokens + cache_write_1h_tokens) AS cache_write, sum(completion_tokens) AS completion, \
-    sum(reasoning_tokens) AS reasoning, sum(cost >> 32) AS cost_high, sum(cost & 4294967295) AS cost_low, \
-    sum(charged >> 32) AS charged_high, sum(charged & 4294967295) AS charged_low FROM ledger";
+const FROM_LEDGER: &str = "count(*) AS requests, count(*) FILTER (WHERE outcome = 'failed') AS errors, \
+    count(*) FILTER (WHERE cost IS NULL) AS unpriced, CAST(sum(prompt_tokens) AS BIGINT) AS prompt, \
+    CAST(sum(cached_tokens) AS BIGINT) AS cached, \
+    CAST(sum(cache_write_5m_tokens + cache_write_1h_tokens) AS BIGINT) AS cache_write, \
+    CAST(sum(completion_tokens) AS BIGINT) AS completion, CAST(sum(reasoning_tokens) AS BIGINT) AS reasoning, \
+    CAST(sum(cost >> 32) AS BIGINT) AS cost_high, CAST(sum(cost & 4294967295) AS BIGINT) AS cost_low, \
+    CAST(sum(charged >> 32) AS BIGINT) AS charged_high, CAST(sum(charged & 4294967295) AS BIGINT) AS charged_low FROM ledger";
 
-/// One row per tag; a row without tags stays, with none.
-const EACH_TAG: &str = " LEFT JOIN json_each(ledger.tags) AS tag ON true";
-
-pub(super) async fn totals(
-    store: &SqliteStore,
+pub async fn totals(
+    store: &dyn Backend,
     from_ms: i64,
     to_ms: i64,
     groups: &[GroupBy],
@@ -38,23 +36,24 @@ pub(super) async fn totals(
     let by_tag = groups.contains(&GroupBy::Tag);
     let on_hours = from_ms % HOUR_MS == 0 && to_ms % HOUR_MS == 0;
     let use_sums = on_hours && !by_tag;
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    let mut query = Query::new("SELECT ");
     for (at, group) in groups.iter().enumerate() {
         query.push(format_args!("{} AS group{at}, ", expression(*group, use_sums)));
     }
     query.push(if use_sums { FROM_SUMS } else { FROM_LEDGER });
     if by_tag {
-        query.push(EACH_TAG);
+        query.push(store.each_tag());
     }
     let (time, unit) = if use_sums { ("hour", HOUR_MS) } else { ("time_ms", 1) };
     query.push(format_args!(" WHERE {time} >= ")).push_bind(from_ms / unit);
     query.push(format_args!(" AND {time} < ")).push_bind(to_ms / unit);
     if !groups.is_empty() {
         let names: Vec<String> = (0..groups.len()).map(|at| format!("group{at}")).collect();
+        let order = names.join(" NULLS FIRST, ");
         let names = names.join(", ");
-        query.push(format_args!(" GROUP BY {names} ORDER BY {names} LIMIT {}", GROUPS_MAX + 1));
+        query.push(format_args!(" GROUP BY {names} ORDER BY {order} NULLS FIRST LIMIT {}", GROUPS_MAX + 1));
     }
-    let rows = query.build().fetch_all(&store.readers).await.map_err(unavailable)?;
+    let rows = store.read(query).await?;
     if rows.len() > GROUPS_MAX {
         let text =
             format!("This would give more than {GROUPS_MAX} groups. Ask for a shorter time or fewer groups.");
@@ -79,28 +78,28 @@ fn expression(group: GroupBy, sums: bool) -> &'static str {
     }
 }
 
-fn read(row: &SqliteRow, groups: &[GroupBy]) -> Result<UsageRow, StoreError> {
+fn read(row: &Row, groups: &[GroupBy]) -> Result<UsageRow, StoreError> {
     // A sum over no rows at all is NULL.
     let sum =
-        |name: &str| -> Result<i64, StoreError> { Ok(column::<Option<i64>>(row, name)?.unwrap_or_default()) };
+        |name: &str| -> Result<i64, StoreError> { Ok(row.get::<Option<i64>>(name)?.unwrap_or_default()) };
     let value = |(at, group): (usize, &GroupBy)| {
         let name = format!("group{at}");
         Ok(match group {
-            GroupBy::Hour | GroupBy::Day => GroupValue::Time(column(row, &name)?),
-            _ => GroupValue::Name(column(row, &name)?),
+            GroupBy::Hour | GroupBy::Day => GroupValue::Time(row.get(&name)?),
+            _ => GroupValue::Name(row.get(&name)?),
         })
     };
     Ok(UsageRow {
         groups: groups.iter().enumerate().map(value).collect::<Result<_, StoreError>>()?,
-        requests: count(sum("requests")?),
-        errors: count(sum("errors")?),
-        unpriced: count(sum("unpriced")?),
+        requests: sum("requests")?.try_into().unwrap_or_default(),
+        errors: sum("errors")?.try_into().unwrap_or_default(),
+        unpriced: sum("unpriced")?.try_into().unwrap_or_default(),
         tokens: TokenCounts {
-            prompt: count(sum("prompt")?),
-            cached: count(sum("cached")?),
-            cache_write: count(sum("cache_write")?),
-            completion: count(sum("completion")?),
-            reasoning: count(sum("reasoning")?),
+            prompt: sum("prompt")?.try_into().unwrap_or_default(),
+            cached: sum("cached")?.try_into().unwrap_or_default(),
+            cache_write: sum("cache_write")?.try_into().unwrap_or_default(),
+            completion: sum("completion")?.try_into().unwrap_or_default(),
+            reasoning: sum("reasoning")?.try_into().unwrap_or_default(),
         },
         cost_units: units(sum("cost_high")?, sum("cost_low")?),
         charged_units: units(sum("charged_high")?, sum("charged_low")?),
@@ -108,6 +107,6 @@ fn read(row: &SqliteRow, groups: &[GroupBy]) -> Result<UsageRow, StoreError> {
 }
 
 /// Money that was summed as two numbers.
-pub(super) fn units(high: i64, low: i64) -> i128 {
+pub fn units(high: i64, low: i64) -> i128 {
     (i128::from(high) << 32) + i128::from(low)
 }

@@ -28,6 +28,8 @@ INSERT INTO groups (kind, name, models_allow, models_deny, managed, created_ms, 
 
 ALTER TABLE ledger ADD COLUMN charged INTEGER;
 UPDATE ledger SET charged = cost;
+-- The sets of tags that a call belonged to, as a JSON list; NULL for none.
+ALTER TABLE ledger ADD COLUMN tag_sets TEXT;
 ALTER TABLE usage_hourly ADD COLUMN charged_high INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE usage_hourly ADD COLUMN charged_low INTEGER NOT NULL DEFAULT 0;
 UPDATE usage_hourly SET charged_high = cost_high, charged_low = cost_low;

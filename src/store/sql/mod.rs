@@ -1,0 +1,108 @@
+//! What the two databases share: all of the store but opening, migrating and settlement.
+//!
+//! The statements are written once, in the SQL that both speak; a [`Backend`] runs them. Columns are named in each:
+//! a statement that PostgreSQL prepared for `*` fails once a newer replica has added a column.
+
+pub mod keys;
+pub mod pages;
+pub mod query;
+pub mod receipts;
+pub mod requests;
+pub mod usage;
+
+use futures_util::future::BoxFuture;
+
+use super::error::StoreError;
+use super::key::FreshKey;
+use super::rows::{AuditRow, GroupBy, KeyRecord, LedgerRow, Page, RequestFilter, UsageRow};
+use super::spec::{KeyPatch, KeySpec};
+use super::{By, Store, StoreFuture};
+use crate::receipt::Receipt;
+use query::{Query, Row, Tx};
+
+/// A database that the shared statements run in.
+pub trait Backend: Send + Sync {
+    /// Joins each tag of a ledger row as `tag.value`; a row without tags stays, with none.
+    fn each_tag(&self) -> &'static str;
+
+    /// Begins a change of keys. It holds a lock from its start: changes come one after the other, so that their
+    /// revisions appear in order, and none can fail half-way for a lock.
+    fn begin(&self) -> BoxFuture<'_, Result<Tx, StoreError>>;
+
+    /// Reads outside of any transaction.
+    fn read(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+
+    /// See [`Store::settle`].
+    fn settle<'a>(&'a self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// See [`Store::close`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// Runs a method of the store, within what the database needs around it.
+    fn within<'a, T: Send + 'a>(
+        &'a self,
+        method: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> StoreFuture<'a, T>
+    where
+        Self: Sized;
+}
+
+impl<B: Backend> Store for B {
+    fn settle<'a>(&'a self, receipts: &'a [Receipt]) -> StoreFuture<'a, ()> {
+        self.within(Backend::settle(self, receipts))
+    }
+
+    fn create_key(&self, spec: KeySpec, by: By) -> StoreFuture<'_, (KeyRecord, FreshKey)> {
+        self.within(keys::create(self, spec, by))
+    }
+
+    fn key<'a>(&'a self, id: &'a str) -> StoreFuture<'a, KeyRecord> {
+        self.within(keys::get(self, id))
+    }
+
+    fn keys<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<KeyRecord>> {
+        self.within(keys::list(self, cursor, limit))
+    }
+
+    fn update_key<'a>(&'a self, id: &'a str, patch: KeyPatch, by: By) -> StoreFuture<'a, KeyRecord> {
+        self.within(keys::update(self, id, patch, by))
+    }
+
+    fn revoke_key<'a>(&'a self, id: &'a str, by: By) -> StoreFuture<'a, KeyRecord> {
+        self.within(keys::revoke(self, id, by))
+    }
+
+    fn rotate_key<'a>(&'a self, id: &'a str, by: By) -> StoreFuture<'a, (KeyRecord, FreshKey)> {
+        self.within(keys::rotate(self, id, by))
+    }
+
+    fn keys_changed_since(&self, revision: i64, limit: u32) -> StoreFuture<'_, Vec<KeyRecord>> {
+        self.within(keys::changed_since(self, revision, limit))
+    }
+
+    fn requests<'a>(
+        &'a self,
+        filter: &'a RequestFilter,
+        cursor: Option<&'a str>,
+        limit: u32,
+    ) -> StoreFuture<'a, Page<LedgerRow>> {
+        self.within(requests::list(self, filter, cursor, limit))
+    }
+
+    fn usage<'a>(
+        &'a self,
+        from_ms: i64,
+        to_ms: i64,
+        groups: &'a [GroupBy],
+    ) -> StoreFuture<'a, Vec<UsageRow>> {
+        self.within(usage::totals(self, from_ms, to_ms, groups))
+    }
+
+    fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>> {
+        self.within(keys::audit_trail(self, cursor, limit))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Backend::close(self)
+    }
+}
