@@ -122,6 +122,9 @@ impl Price {
 }
 
 #[cfg(test)]
+mod conformance;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
