@@ -33,7 +33,7 @@ use crate::policy::account::Accounts;
 use crate::policy::admission::Share;
 use crate::policy::budget::Size;
 use crate::policy::route::{Ask, Hedge};
-use crate::store::KeyEntry;
+use crate::store::Member;
 use crate::upstream::{Call, Failure, Fetcher, ReplyEvent};
 use crate::wire::envelope::{AttemptNote, Envelope};
 
@@ -129,7 +129,7 @@ impl Dispatch {
     /// The refusal; nothing was sent anywhere.
     pub async fn assign(
         supervisor: &Addr<Supervisor>,
-        key: Arc<KeyEntry>,
+        key: Member,
         ask: Ask,
         deadline: Instant,
         order: impl FnOnce() -> Result<Order, Error>,

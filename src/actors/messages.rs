@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::policy::account::{Account, Accounts};
 use crate::policy::admission::{Permit, Share, Ticket};
 use crate::policy::route::{Ask, Explanation, Hedge, Target};
-use crate::store::KeyEntry;
+use crate::store::Member;
 use crate::upstream::{Attempt, Finished, Outgoing, Previewed};
 
 /// Dispatch -> Supervisor: who may answer this? A pure decision.
@@ -20,7 +20,7 @@ pub struct Assign {
     /// What routing needs to know.
     pub ask: Ask,
     /// The caller's key: what it may use.
-    pub key: Arc<KeyEntry>,
+    pub key: Member,
 }
 
 /// Targets in order, each with a live address.
@@ -66,7 +66,7 @@ pub struct Explain {
     /// What routing needs to know.
     pub ask: Ask,
     /// The caller's key; `None`: one that may use everything.
-    pub key: Option<Arc<KeyEntry>>,
+    pub key: Option<Member>,
 }
 
 /// A decision and why.

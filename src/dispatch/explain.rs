@@ -12,14 +12,14 @@ use crate::actors::supervisor::Supervisor;
 use crate::chat::ChatRequest;
 use crate::error::Error;
 use crate::policy::route::{Ask, Explanation};
-use crate::store::KeyEntry;
+use crate::store::Member;
 use crate::upstream::{Call, Outgoing, Previewed};
 use crate::wire::Media;
 
 /// What is asked.
 pub struct Question {
     /// Whose request it would be; `None`: somebody's who may use everything.
-    pub key: Option<Arc<KeyEntry>>,
+    pub key: Option<Member>,
     /// What routing is asked.
     pub ask: Ask,
     /// Facts of a call that is not made.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::Addr;
 use actix_web::dev::ServerHandle;
@@ -37,6 +37,7 @@ use crate::http::body_room::BodyRoom;
 use crate::http::readiness::{Readiness, Stage};
 use crate::journal::Keeper;
 use crate::policy::account::Accounts;
+use crate::policy::budget::Calendar;
 use crate::policy::vault::Vault;
 use crate::store::{self, KeyTable, POLL_INTERVAL, Store};
 use crate::upstream::{Fetching, tls_config};
@@ -45,6 +46,8 @@ pub use reload::{Source, Sources};
 
 /// How long Billing gets to settle at the end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
+/// What was charged this long ago is in the ledger: batches take some hundred milliseconds.
+const SETTLING_MS: i64 = 10_000;
 /// How long workers may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long cut streams get to send their last event.
@@ -128,9 +131,16 @@ impl Gateway {
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        let polling = [poll(keys, Arc::clone(&store)), reload::start(reloading, asked), memory];
+        let polling = [
+            poll(Arc::clone(&keys), Arc::clone(&store), gauges.clone()),
+            reload::start(reloading, asked),
+            memory,
+        ];
         cells_started(&supervisors).await?;
         journal::replayed(&gauges.journal).await;
+        // What was charged before is in the ledger, but for what its journal could not be settled of.
+        let settled_before_ms = gauges.journal.oldest_ms().unwrap_or(i64::MAX);
+        keys.seed(&*store, settled_before_ms).await.map_err(failed("what was spent cannot be read: "))?;
         readiness.advance(Stage::Ready);
         Ok(Self {
             public: public.address,
@@ -255,8 +265,24 @@ fn billing(
 }
 
 /// Follows changes of keys made elsewhere.
-fn poll(keys: Arc<KeyTable>, store: Arc<dyn Store>) -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_local(async move { keys.poll(&*store, POLL_INTERVAL).await })
+fn poll(keys: Arc<KeyTable>, store: Arc<dyn Store>, gauges: Gauges) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(async move {
+        keys.poll(&*store, POLL_INTERVAL, || settled_before_ms(&gauges)).await;
+    })
+}
+
+/// Everything that was charged before this moment is in the ledger.
+fn settled_before_ms(gauges: &Gauges) -> i64 {
+    if gauges.unsettled.get() > 0 {
+        return 0;
+    }
+    now_ms().saturating_sub(SETTLING_MS).min(gauges.journal.oldest_ms().unwrap_or(i64::MAX))
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Waits until there is a cell: workers start on their own threads, after their listener is there.
@@ -275,7 +301,7 @@ async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(),
 async fn storage(settings: &Settings) -> Result<(Arc<dyn Store>, Arc<KeyTable>), StartError> {
     make_folder(&settings.data_dir)?;
     let store = store::open_patiently(settings).await.map_err(failed(""))?;
-    let keys = Arc::new(KeyTable::new());
+    let keys = Arc::new(KeyTable::new(Arc::new(Calendar::default())));
     keys.refresh(&*store).await.map_err(failed("the keys cannot be read: "))?;
     Ok((store, keys))
 }

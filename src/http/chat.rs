@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::policy::admission::Share;
 use crate::policy::quota::Gauge;
 use crate::policy::route::{Ask, session_hash};
-use crate::store::KeyEntry;
+use crate::store::{KeyEntry, Member};
 use crate::upstream::{Call, CallFacts, Paying};
 
 /// Route pattern.
@@ -96,6 +96,9 @@ async fn enter(
     meter.streams(parsed.stream);
     takes_calls(front)?;
     let tags = door::tags(headers, &key.tags)?;
+    let groups = front.keys.belongs(&key, &tags);
+    let member = Member { key: Arc::clone(&key), groups };
+    member.check_time(door::now_ms())?;
     let deadline = door::deadline(headers, limits.request_timeout)?;
     let share = Share {
         key: Arc::clone(&key.caller.key_id),
@@ -108,7 +111,7 @@ async fn enter(
         request_id: Arc::clone(&context.request_id),
         caller: key.caller.clone(),
         tags,
-        paying: Paying::default(),
+        paying: paying(&member),
         requested_model: Arc::from(parsed.model.as_str()),
         stream: parsed.stream,
         include_usage: parsed.include_usage,
@@ -118,13 +121,13 @@ async fn enter(
     let explains = wants_explanation(headers, &key)?;
     let asked = dispatch::asked(&parsed, &body);
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
-    let permit = key.quota.admit(estimate, std::time::Instant::now());
+    let permit = member.admit(estimate, std::time::Instant::now());
     context.quota = quota_headers(&key);
     let permit = permit?;
     let call = Call::new(facts, permit);
     if explains {
         let request = Arc::new(parsed);
-        let question = Question { key: Some(key), ask, call, body, request, strict, deadline };
+        let question = Question { key: Some(member), ask, call, body, request, strict, deadline };
         let explained = explain(&front.supervisor, &question).await?;
         return Ok(Entered::Explained(render(&question.request.model, &explained)));
     }
@@ -132,7 +135,7 @@ async fn enter(
     let created_s = door::now_ms() / 1000;
     let fetcher = front.fetcher.clone();
     let session = ask.session;
-    let dispatch = Dispatch::assign(&front.supervisor, key, ask, deadline, move || {
+    let dispatch = Dispatch::assign(&front.supervisor, member, ask, deadline, move || {
         let request = Arc::new(parsed);
         Ok(Order {
             call,
@@ -151,6 +154,11 @@ async fn enter(
         })
     });
     dispatch.await.map(Box::new).map(Entered::Dispatched)
+}
+
+/// Who pays for a call.
+fn paying(member: &Member) -> Paying {
+    Paying { markup: member.markup(), tag_sets: member.tag_sets(), purses: member.purses() }
 }
 
 /// True when it is asked how the request would be routed, by a key that may.

@@ -16,7 +16,7 @@ use crate::catalog::{Capabilities, Capability, Offer, Price};
 use crate::error::Error;
 use crate::money::{Usd, format_units};
 use crate::policy::route::{Ask, Now, Router};
-use crate::store::KeyEntry;
+use crate::store::Member;
 
 /// Route pattern of the list.
 pub const LIST: &str = "/v1/models";
@@ -72,7 +72,10 @@ fn respond(
     if let Ok(key) = &key {
         meter.caller(&key.caller.key_id);
     }
-    let answered = key.and_then(|key| answer(&Seen { router: &front.live.load().router, key: &key, today }));
+    let answered = key.and_then(|key| {
+        let member = Member::of(key, &front.keys);
+        answer(&Seen { router: &front.live.load().router, member: &member, today })
+    });
     match answered {
         Ok(body) => {
             meter.completed();
@@ -88,7 +91,7 @@ fn respond(
 /// The catalogue as one key sees it today.
 struct Seen<'a> {
     router: &'a Router,
-    key: &'a KeyEntry,
+    member: &'a Member,
     today: &'a str,
 }
 
@@ -99,7 +102,7 @@ impl Seen<'_> {
         if name == "auto" {
             return true;
         }
-        let allowed = |model: &str, provider: &str| self.key.may_use(model, provider);
+        let allowed = |model: &str, provider: &str| self.member.may_use(model, provider);
         let ask = Ask { model: name.to_owned(), ..Ask::default() };
         self.router
             .plan(
@@ -127,7 +130,7 @@ impl Seen<'_> {
     /// Not retired, and allowed for the key.
     fn is_offered(&self, offer: &Offer, provider: &str) -> bool {
         let retired = offer.retires.as_deref().is_some_and(|day| day <= self.today);
-        !retired && self.key.may_use(&offer.model, provider)
+        !retired && self.member.may_use(&offer.model, provider)
     }
 
     /// A model, if the key may use it at a provider that can be reached.

@@ -54,7 +54,7 @@ pub struct Call {
     vault: Arc<Vault>,
     /// Tokens used by its attempts so far.
     used: AtomicU64,
-    quota: Option<QuotaPermit>,
+    quota: Vec<QuotaPermit>,
 }
 
 /// What a call is made from.
@@ -82,16 +82,16 @@ pub struct CallFacts {
 
 impl Call {
     /// A call that was admitted under `quota`.
-    pub fn new(facts: CallFacts, quota: QuotaPermit) -> Arc<Self> {
-        Self::with(facts, Some(quota))
+    pub fn new(facts: CallFacts, quota: Vec<QuotaPermit>) -> Arc<Self> {
+        Self::with(facts, quota)
     }
 
     /// One that will not be made, and uses up nothing.
     pub fn unmade(facts: CallFacts) -> Arc<Self> {
-        Self::with(facts, None)
+        Self::with(facts, Vec::new())
     }
 
-    fn with(facts: CallFacts, quota: Option<QuotaPermit>) -> Arc<Self> {
+    fn with(facts: CallFacts, quota: Vec<QuotaPermit>) -> Arc<Self> {
         let CallFacts { request_id, caller, tags, paying, requested_model, stream, include_usage, n, vault } =
             facts;
         Arc::new(Self {
@@ -135,7 +135,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(quota) = self.quota.take() {
+        for quota in self.quota.drain(..) {
             quota.settle(self.used.load(Ordering::Relaxed));
         }
     }

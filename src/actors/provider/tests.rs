@@ -20,7 +20,7 @@ use crate::policy::account::Accounts;
 use crate::policy::quota::{KeyQuota, Limits};
 use crate::policy::route::{Ask, Router, Target, Upstream};
 use crate::receipt::{Caller, Outcome};
-use crate::store::{KeyEntry, KeyTable};
+use crate::store::{Groups, KeyEntry, KeyTable, Member};
 use crate::upstream::{Attempt, Call, CallFacts, Keyring, Outgoing, ReplyEvent};
 use crate::wire::{Envelope, WireFormat};
 
@@ -67,7 +67,7 @@ async fn key() -> Arc<KeyEntry> {
     )
     .await
     .unwrap();
-    let keys = KeyTable::new();
+    let keys = KeyTable::new(Arc::default());
     keys.refresh(&store).await.unwrap();
     keys.authenticate(fresh.expose(), 1).unwrap()
 }
@@ -75,8 +75,11 @@ async fn key() -> Arc<KeyEntry> {
 /// The address that the supervisor hands out now.
 async fn assigned(supervisor: &Addr<Supervisor>, key: &Arc<KeyEntry>) -> (Target, Addr<Provider>) {
     let ask = Ask { model: "up/m".to_owned(), ..Ask::default() };
-    let Assigned { targets, .. } =
-        supervisor.send(Assign { ask, key: Arc::clone(key) }).await.unwrap().unwrap();
+    let Assigned { targets, .. } = supervisor
+        .send(Assign { ask, key: Member { key: Arc::clone(key), groups: Groups::default() } })
+        .await
+        .unwrap()
+        .unwrap();
     let first = targets.into_iter().next().unwrap();
     (first.target, first.address)
 }
@@ -95,7 +98,7 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         paying: crate::upstream::Paying::default(),
         vault: Arc::new(crate::policy::vault::Vault::new(0, std::time::Duration::ZERO)),
     };
-    let call = Call::new(facts, quota.admit(1, std::time::Instant::now()).unwrap());
+    let call = Call::new(facts, vec![quota.admit(1, std::time::Instant::now()).unwrap()]);
     let out = Outgoing {
         wire: WireFormat::Openai,
         stream: false,

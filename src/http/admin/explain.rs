@@ -15,7 +15,7 @@ use crate::chat::request;
 use crate::dispatch::{self, Question};
 use crate::error::Error;
 use crate::receipt::Caller;
-use crate::store::{KeyEntry, KeyTable};
+use crate::store::{KeyEntry, KeyTable, Member};
 use crate::upstream::{Call, CallFacts, Paying};
 
 /// Largest request that is explained here, bytes.
@@ -57,7 +57,7 @@ pub(super) async fn question(
             paying: Paying::default(),
             vault: Arc::clone(&shown.vault),
         }),
-        key,
+        key: key.map(|key| Member::of(key, &table)),
         body,
         request: Arc::new(parsed),
         strict: door::flag(headers, "x-gateway-strict")? || shown.live.load().settings.strict,

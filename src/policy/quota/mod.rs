@@ -81,6 +81,9 @@ pub struct Snapshot {
 /// How long a caller that has too many calls in flight is asked to wait: nobody knows when one will end.
 const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
 
+/// The longest that anybody is asked to wait for a request of a bucket that refills all the time.
+const REQUEST_RETRY_MAX: Duration = Duration::from_secs(1);
+
 /// The limits of one key and what is used of them.
 #[derive(Debug)]
 pub struct KeyQuota {
@@ -155,6 +158,20 @@ impl KeyQuota {
             taken.map_err(|wait| Denied { limit: "requests per minute", retry_after: Some(wait) })?;
         }
         Ok(permit)
+    }
+
+    /// Whether a request would find the limit of requests, as far as can be told; takes nothing.
+    ///
+    /// # Errors
+    /// [`Denied`], when none is left.
+    pub fn would_admit(&self, now: Instant) -> Result<(), Denied> {
+        let now = now.saturating_duration_since(self.origin);
+        match self.requests.as_ref().map(|requests| requests.gauge(now)) {
+            Some(Gauge { remaining: 0, reset, .. }) => {
+                Err(Denied { limit: "requests per minute", retry_after: Some(reset.min(REQUEST_RETRY_MAX)) })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is left of the per-minute limits.

@@ -13,6 +13,8 @@ use super::super::rows::{AuditRow, KeyRecord, Page};
 use super::super::spec::{Handling, KeyPatch, KeySpec, ModelRules};
 use super::super::{By, KEYS_MAX};
 use super::Backend;
+use super::change::{declared_elsewhere, next_revision, note, only};
+use super::groups::know_project;
 use super::pages::{bad_cursor, json_list, json_tags, list_json, page, page_size, tags_json};
 use super::query::{Query, Row, Tx};
 use crate::chat::Routing;
@@ -24,6 +26,8 @@ use crate::policy::quota::Limits;
 
 /// Begins every key id.
 const ID_MARK: &str = "key_";
+/// Longest id, bytes.
+const ID_MAX: usize = 128;
 
 /// Columns of a key, in the order in which [`write`] gives their values.
 const COLUMNS: &str = "id, digest, prefix, name, project, expires_ms, models_allow, models_deny, rpm, tpm, concurrency, \
@@ -34,15 +38,12 @@ pub async fn create(store: &dyn Backend, spec: KeySpec, by: By) -> Result<(KeyRe
     let key = fresh_key()?;
     let id = format!("{ID_MARK}{}", Ulid::from_datetime(time_of(by.now_ms)));
     let mut tx = store.begin().await?;
-    let live: i64 = only(
-        tx.run(Query::new("SELECT count(*) AS live FROM keys WHERE revoked_ms IS NULL")).await?,
-        "live",
-    )?;
-    if live >= KEYS_MAX {
+    if live_count(&mut tx).await? >= KEYS_MAX {
         let text =
             format!("There are {KEYS_MAX} live keys, which is the limit. Revoke some that are not used.");
         return Err(Error::Conflict(text).into());
     }
+    know_project(&mut tx, &spec, &by).await?;
     let record = KeyRecord {
         id,
         digest: key.digest(),
@@ -51,11 +52,9 @@ pub async fn create(store: &dyn Backend, spec: KeySpec, by: By) -> Result<(KeyRe
         managed: Managed::Api,
         created_ms: by.now_ms,
         revoked_ms: None,
-        revision: next_revision(&mut tx).await?,
+        revision: 0,
     };
-    know_project(&mut tx, &record.spec, by.now_ms).await?;
-    write(&mut tx, &record).await?;
-    note(&mut tx, "key.create", &by, None, &record).await?;
+    let record = put(&mut tx, "key.create", &by, None, record).await?;
     tx.commit().await?;
     Ok((record, key))
 }
@@ -69,7 +68,7 @@ pub async fn list(
     cursor: Option<&str>,
     limit: u32,
 ) -> Result<Page<KeyRecord>, StoreError> {
-    if cursor.is_some_and(|id| id.strip_prefix(ID_MARK).is_none_or(|id| Ulid::from_string(id).is_err())) {
+    if cursor.is_some_and(|id| !is_id(id)) {
         return Err(bad_cursor());
     }
     let (size, fetch) = page_size(limit);
@@ -88,7 +87,7 @@ pub async fn update(store: &dyn Backend, id: &str, patch: KeyPatch, by: By) -> R
     if after.spec == before.spec {
         return Ok(before);
     }
-    know_project(&mut tx, &after.spec, by.now_ms).await?;
+    know_project(&mut tx, &after.spec, &by).await?;
     change(tx, "key.update", &by, &before, after).await
 }
 
@@ -98,6 +97,7 @@ pub async fn revoke(store: &dyn Backend, id: &str, by: By) -> Result<KeyRecord, 
     if before.revoked_ms.is_some() {
         return Ok(before);
     }
+    not_declared(&before)?;
     let after = KeyRecord { revoked_ms: Some(by.now_ms), ..before.clone() };
     change(tx, "key.revoke", &by, &before, after).await
 }
@@ -156,13 +156,36 @@ async fn change(
     action: &str,
     by: &By,
     before: &KeyRecord,
-    mut after: KeyRecord,
+    after: KeyRecord,
 ) -> Result<KeyRecord, StoreError> {
-    after.revision = next_revision(&mut tx).await?;
-    write(&mut tx, &after).await?;
-    note(&mut tx, action, by, Some(before), &after).await?;
+    let after = put(&mut tx, action, by, Some(before), after).await?;
     tx.commit().await?;
     Ok(after)
+}
+
+/// Writes a key as it is from now on, and the audit row.
+pub async fn put(
+    tx: &mut Tx,
+    action: &str,
+    by: &By,
+    before: Option<&KeyRecord>,
+    mut after: KeyRecord,
+) -> Result<KeyRecord, StoreError> {
+    after.revision = next_revision(tx).await?;
+    write(tx, &after).await?;
+    note(tx, action, &after.id, by, before.map(key_json), key_json(&after)).await?;
+    Ok(after)
+}
+
+/// Keys that are not revoked.
+pub async fn live_count(tx: &mut Tx) -> Result<i64, StoreError> {
+    only(tx.run(Query::new("SELECT count(*) AS live FROM keys WHERE revoked_ms IS NULL")).await?, "live")
+}
+
+/// Keys that the configuration declared, those that it declares no more included.
+pub async fn declared(tx: &mut Tx) -> Result<Vec<KeyRecord>, StoreError> {
+    let query = select("WHERE managed = $1 ORDER BY id").bind(Managed::Config.as_str());
+    tx.run(query).await?.iter().map(record).collect()
 }
 
 async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
@@ -203,44 +226,6 @@ async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
     tx.run(query).await.map(drop)
 }
 
-/// Writes the audit row of a change.
-async fn note(
-    tx: &mut Tx,
-    action: &str,
-    by: &By,
-    before: Option<&KeyRecord>,
-    after: &KeyRecord,
-) -> Result<(), StoreError> {
-    let query = Query::new(
-        "INSERT INTO audit (time_ms, actor, action, object, before, after) VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(by.now_ms)
-    .bind(&by.actor)
-    .bind(action)
-    .bind(&after.id)
-    .bind(before.map(|before| key_json(before).to_string()))
-    .bind(key_json(after).to_string());
-    tx.run(query).await.map(drop)
-}
-
-/// Makes sure that the project of a key has a row.
-async fn know_project(tx: &mut Tx, spec: &KeySpec, now_ms: i64) -> Result<(), StoreError> {
-    let Some(project) = &spec.project else { return Ok(()) };
-    let query = Query::new("INSERT INTO projects (name, created_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING");
-    tx.run(query.bind(project).bind(now_ms)).await.map(drop)
-}
-
-async fn next_revision(tx: &mut Tx) -> Result<i64, StoreError> {
-    let query = Query::new("UPDATE revision SET latest = latest + 1 RETURNING latest");
-    only(tx.run(query).await?, "latest")
-}
-
-/// A column of the one row that a statement gives.
-fn only(rows: Vec<Row>, name: &str) -> Result<i64, StoreError> {
-    let row = rows.first().ok_or_else(|| StoreError::Unavailable("the store lacks a row".to_owned()))?;
-    row.get(name)
-}
-
 /// Keys under a condition.
 fn select(condition: &str) -> Query {
     Query::new(format!("SELECT {COLUMNS} FROM keys {condition}"))
@@ -257,17 +242,38 @@ async fn find(tx: &mut Tx, id: &str) -> Result<KeyRecord, StoreError> {
 /// A key that may still be changed.
 async fn live(tx: &mut Tx, id: &str) -> Result<KeyRecord, StoreError> {
     let record = find(tx, id).await?;
+    not_declared(&record)?;
     if record.revoked_ms.is_some() {
         return Err(Error::Conflict("This key is revoked for good. Create a new one.".to_owned()).into());
     }
     Ok(record)
 }
 
-fn record(row: &Row) -> Result<KeyRecord, StoreError> {
+/// A key that the configuration declares is changed there.
+fn not_declared(record: &KeyRecord) -> Result<(), StoreError> {
+    match record.managed {
+        Managed::Api => Ok(()),
+        Managed::Config => Err(declared_elsewhere("This key", &format!("keys.{}", record.spec.name))),
+    }
+}
+
+/// True for what may be the id of a key: made here with a ULID, or from a name of the configuration.
+fn is_id(text: &str) -> bool {
+    let rest = text.strip_prefix(ID_MARK).unwrap_or_default();
+    let sane = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !rest.is_empty() && text.len() <= ID_MAX && rest.bytes().all(sane)
+}
+
+/// The limits of a key or a group.
+pub fn limits(row: &Row) -> Result<Limits, StoreError> {
     let limit = |name: &str| -> Result<Option<NonZeroU32>, StoreError> {
         let stored: Option<i64> = row.get(name)?;
         Ok(stored.and_then(|limit| u32::try_from(limit).ok()).and_then(NonZeroU32::new))
     };
+    Ok(Limits { rpm: limit("rpm")?, tpm: limit("tpm")?, concurrency: limit("concurrency")? })
+}
+
+fn record(row: &Row) -> Result<KeyRecord, StoreError> {
     let digest: Vec<u8> = row.get("digest")?;
     let digest =
         digest.try_into().map_err(|_| StoreError::Unavailable("the store holds a broken digest".into()))?;
@@ -283,7 +289,7 @@ fn record(row: &Row) -> Result<KeyRecord, StoreError> {
                 allow: json_list(&row.get::<String>("models_allow")?)?,
                 deny: json_list(&row.get::<String>("models_deny")?)?,
             },
-            limits: Limits { rpm: limit("rpm")?, tpm: limit("tpm")?, concurrency: limit("concurrency")? },
+            limits: limits(row)?,
             budget: budget(row.get("budget")?)?,
             markup: markup(row.get("markup")?),
             handling: handling(row)?,
@@ -309,14 +315,14 @@ fn handling(row: &Row) -> Result<Handling, StoreError> {
 }
 
 /// A budget that this binary cannot read is no reason to let a key spend without one.
-pub(super) fn budget(text: Option<String>) -> Result<Option<Budget>, StoreError> {
+pub fn budget(text: Option<String>) -> Result<Option<Budget>, StoreError> {
     let Some(text) = text else { return Ok(None) };
     let read = serde_json::from_str(&text).ok().and_then(|value| budget_of(&value));
     let broken = || StoreError::Unavailable("the store holds a budget that cannot be read".to_owned());
     read.map(Some).ok_or_else(broken)
 }
 
-pub(super) fn markup(stored: Option<i64>) -> Option<Markup> {
+pub fn markup(stored: Option<i64>) -> Option<Markup> {
     stored.and_then(|points| i32::try_from(points).ok()).and_then(Markup::from_basis_points)
 }
 

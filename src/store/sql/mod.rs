@@ -3,18 +3,25 @@
 //! The statements are written once, in the SQL that both speak; a [`Backend`] runs them. Columns are named in each:
 //! a statement that PostgreSQL prepared for `*` fails once a newer replica has added a column.
 
+mod change;
+mod declare;
+mod groups;
 pub mod keys;
 pub mod pages;
 pub mod query;
 pub mod receipts;
 pub mod requests;
+mod spending;
 pub mod usage;
 
 use futures_util::future::BoxFuture;
 
 use super::error::StoreError;
+use super::group::{GroupKind, GroupPatch, GroupRecord, GroupSpec};
 use super::key::FreshKey;
-use super::rows::{AuditRow, GroupBy, KeyRecord, LedgerRow, Page, RequestFilter, UsageRow};
+use super::rows::{
+    Alert, AuditRow, Declared, GroupBy, KeyRecord, LedgerRow, Page, Payer, RequestFilter, UsageRow,
+};
 use super::spec::{KeyPatch, KeySpec};
 use super::{By, Store, StoreFuture};
 use crate::receipt::Receipt;
@@ -96,6 +103,59 @@ impl<B: Backend> Store for B {
         groups: &'a [GroupBy],
     ) -> StoreFuture<'a, Vec<UsageRow>> {
         self.within(usage::totals(self, from_ms, to_ms, groups))
+    }
+
+    fn create_group(
+        &self,
+        kind: GroupKind,
+        name: String,
+        spec: GroupSpec,
+        by: By,
+    ) -> StoreFuture<'_, GroupRecord> {
+        self.within(groups::create(self, kind, name, spec, by))
+    }
+
+    fn group<'a>(&'a self, kind: GroupKind, name: &'a str) -> StoreFuture<'a, GroupRecord> {
+        self.within(groups::get(self, kind, name))
+    }
+
+    fn groups<'a>(
+        &'a self,
+        kind: GroupKind,
+        cursor: Option<&'a str>,
+        limit: u32,
+    ) -> StoreFuture<'a, Page<GroupRecord>> {
+        self.within(groups::list(self, kind, cursor, limit))
+    }
+
+    fn update_group<'a>(
+        &'a self,
+        kind: GroupKind,
+        name: &'a str,
+        patch: GroupPatch,
+        by: By,
+    ) -> StoreFuture<'a, GroupRecord> {
+        self.within(groups::update(self, kind, name, patch, by))
+    }
+
+    fn delete_group<'a>(&'a self, kind: GroupKind, name: &'a str, by: By) -> StoreFuture<'a, GroupRecord> {
+        self.within(groups::delete(self, kind, name, by))
+    }
+
+    fn groups_changed_since(&self, revision: i64, limit: u32) -> StoreFuture<'_, Vec<GroupRecord>> {
+        self.within(groups::changed_since(self, revision, limit))
+    }
+
+    fn declare(&self, declared: Declared, by: By) -> StoreFuture<'_, ()> {
+        self.within(declare::declare(self, declared, by))
+    }
+
+    fn charged<'a>(&'a self, payer: &'a Payer, from_ms: i64, to_ms: i64) -> StoreFuture<'a, i128> {
+        self.within(spending::charged(self, payer, from_ms, to_ms))
+    }
+
+    fn note_alert(&self, alert: Alert, now_ms: i64) -> StoreFuture<'_, bool> {
+        self.within(spending::note_alert(self, alert, now_ms))
     }
 
     fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>> {

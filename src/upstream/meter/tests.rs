@@ -23,7 +23,7 @@ fn metered() -> (Meter, Rc<RefCell<Vec<Receipt>>>, KeyQuota) {
         paying: super::super::call::Paying::default(),
         vault: Arc::new(crate::policy::vault::Vault::new(0, std::time::Duration::ZERO)),
     };
-    let call = Call::new(facts, quota.admit(10, Instant::now()).unwrap());
+    let call = Call::new(facts, vec![quota.admit(10, Instant::now()).unwrap()]);
     let name: Arc<str> = Arc::from("m");
     let target = Target {
         provider: Arc::from("up"),

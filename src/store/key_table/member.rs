@@ -1,0 +1,81 @@
+//! A caller as one call knows it: its key, and the groups that the call belongs to.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Groups, KeyEntry, KeyTable};
+use crate::error::Error;
+use crate::money::Markup;
+use crate::policy::budget::Purse;
+use crate::policy::quota::{Denied, QuotaPermit};
+
+/// A key and the groups of one call.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The key.
+    pub key: Arc<KeyEntry>,
+    /// What the call belongs to beside it.
+    pub groups: Groups,
+}
+
+impl Member {
+    /// A caller with the tags of its key alone.
+    pub fn of(key: Arc<KeyEntry>, table: &KeyTable) -> Self {
+        let groups = table.belongs(&key, &key.tags);
+        Self { key, groups }
+    }
+
+    /// True when key and groups all may use this model of this provider.
+    pub fn may_use(&self, canonical: &str, provider: &str) -> bool {
+        self.key.models.permit(canonical, provider)
+            && self.each_group().all(|group| group.models.permit(canonical, provider))
+    }
+
+    /// Refuses where a group's time is over.
+    ///
+    /// # Errors
+    /// 403 that names the group.
+    pub fn check_time(&self, now_ms: i64) -> Result<(), Error> {
+        match self.each_group().find(|group| group.expires_ms.is_some_and(|end| now_ms >= end)) {
+            None => Ok(()),
+            Some(group) => {
+                let owner = group.purse.owner();
+                Err(Error::Forbidden(format!("The time of {owner} is over. Ask your operator.")))
+            }
+        }
+    }
+
+    /// What is charged on top of the cost: the key's word, else its project's.
+    pub fn markup(&self) -> Markup {
+        let project = self.groups.project.as_ref();
+        self.key.markup.or_else(|| project.and_then(|project| project.markup)).unwrap_or_default()
+    }
+
+    /// The purses that pay, the key's first.
+    pub fn purses(&self) -> Arc<[Arc<Purse>]> {
+        let groups = self.each_group().map(|group| &group.purse);
+        std::iter::once(&self.key.purse).chain(groups).map(Arc::clone).collect()
+    }
+
+    /// Names of the sets of tags that the call belongs to.
+    pub fn tag_sets(&self) -> Arc<[Arc<str>]> {
+        self.groups.tag_sets.iter().map(|set| Arc::clone(&set.name)).collect()
+    }
+
+    /// Admits a call under the limits of the key and of every group, or under none.
+    ///
+    /// # Errors
+    /// [`Denied`], naming the limit.
+    pub fn admit(&self, tokens: u64, now: Instant) -> Result<Vec<QuotaPermit>, Denied> {
+        let groups = || self.each_group().map(|group| &group.quota);
+        // A request cannot be given back to its bucket: nobody takes one who is refused elsewhere for sure.
+        if self.each_group().next().is_some() {
+            std::iter::once(&self.key.quota).chain(groups()).try_for_each(|quota| quota.would_admit(now))?;
+        }
+        std::iter::once(&self.key.quota).chain(groups()).map(|quota| quota.admit(tokens, now)).collect()
+    }
+
+    fn each_group(&self) -> impl Iterator<Item = &super::GroupEntry> {
+        self.groups.project.iter().chain(&self.groups.tag_sets).map(AsRef::as_ref)
+    }
+}
