@@ -27,6 +27,7 @@ mod explain;
 mod failover;
 mod faults;
 mod fetching;
+mod fleet_scripts;
 mod framing;
 mod handling;
 mod headers;

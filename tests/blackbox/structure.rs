@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["catalog", "wire"],
     &["config", "receipt"],
     &["policy", "telemetry"],
-    &["store", "upstream"],
+    &["fleet", "store", "upstream"],
     &["actors"],
     &["dispatch"],
     &["http"],
