@@ -193,6 +193,11 @@ impl Lease {
         self.have
     }
 
+    /// Everything that was spent is in the ledger.
+    pub fn settle_all(&mut self, used: Use) {
+        self.settled = self.settled.max(used.spent);
+    }
+
     /// True when there is something to tell or to ask for.
     pub fn is_due(&self, used: Use, now_ms: i64) -> bool {
         let target = self.target(used, now_ms);
@@ -203,10 +208,13 @@ impl Lease {
             return true;
         }
         let Some((then, have, settled)) = self.told else {
-            // Nothing of it is known yet: its first use asks.
-            return used.total() > 0;
+            // Before its first use: so that the first call finds a lease that can be had.
+            return true;
         };
-        let open = self.have > self.settled || used.spent > self.settled || !self.last.open;
+        if !self.last.open {
+            return true;
+        }
+        let open = self.have > self.settled || used.spent > self.settled;
         let changed = have != self.have || settled != self.settled;
         (open || changed) && now_ms.saturating_sub(then) >= REPORT_MS
     }

@@ -16,7 +16,7 @@ use crate::money::Usd;
 
 pub use calendar::{Calendar, Window};
 pub use hold::Hold;
-pub use purse::{Exhausted, Purse, Standing, Unseeded};
+pub use purse::{Count, Exhausted, Purse, Standing, Unseeded};
 
 /// How often a budget begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
