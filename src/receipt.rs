@@ -127,6 +127,8 @@ pub struct Unmetered {
     pub delivered: String,
     /// Bytes of text delivered in all.
     pub delivered_len: usize,
+    /// What the upstream told before the end: its prompt side is exact, its completion is what there was so far.
+    pub told: Option<Usage>,
 }
 
 /// One client request on a public route, as the caller saw it.

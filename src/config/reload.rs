@@ -38,7 +38,7 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         let old = path.split('.').try_fold(&old.effective, |at, name| at.get(name)).cloned();
         put(&mut new.effective, path, old);
     }
-    let Settings { server, fetch, ops_listen, admin_key, data_dir, reasoning, log, .. } = old.clone();
+    let Settings { server, fetch, ops_listen, admin_key, data_dir, reasoning, redis, log, .. } = old.clone();
     let Server {
         listen, workers, body_limit, body_memory, keep_alive, head_timeout, max_connections, ..
     } = server;
@@ -53,7 +53,10 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         ..new.server.clone()
     };
     (new.fetch, new.ops_listen, new.admin_key) = (fetch, ops_listen, admin_key);
-    (new.data_dir, new.reasoning, new.log) = (data_dir, reasoning, log);
+    if old.redis.url != new.redis.url && !waiting.iter().any(|path| path == "redis.url") {
+        waiting.push("redis.url".to_owned());
+    }
+    (new.data_dir, new.reasoning, new.redis, new.log) = (data_dir, reasoning, redis, log);
     waiting
 }
 

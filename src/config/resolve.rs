@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::rows::Rows;
 use super::secret::{self, Outside, Resolved, Secret};
 use super::settings::{CatalogSettings, Log, Provider, ReasoningSettings, RoutingSettings, Server, Settings};
-use super::{aliases, effective, provider, validate};
+use super::{aliases, effective, provider, redis, validate};
 use crate::chat::Routing;
 
 /// The shortest time that a client may take nothing for.
@@ -51,6 +51,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         admin_key: admin_key(&read, outside, &mut problems, &mut warnings),
         data_dir: PathBuf::from(read.text("data_dir").unwrap_or_default()),
         strict: read.flag("strict"),
+        redis: redis::read(&read, outside, &mut problems, &mut warnings),
         reasoning: ReasoningSettings {
             memory: read.count("reasoning.memory"),
             life: read.duration("reasoning.life"),

@@ -75,17 +75,19 @@ pub(super) const fn key(
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const LIMITS_IN_PROCESS: &str = "this version keeps limits and quotas in each process; take `redis` out";
 const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 40] = [
+const GENERAL_KEYS: [Key; 43] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
     key("database", Kind::NotYet(SQLITE_ONLY), None, "Reserved for a later version."),
-    key("redis", Kind::NotYet(LIMITS_IN_PROCESS), None, "Reserved for a later version."),
+    key("redis.url", Kind::Secret, None, "Where replicas share limits, budgets and word of changed keys: `redis://user:password@host:6379/0`, `rediss://` with TLS, `redis+sentinel://user:password@host:26379,host2/master-name/0`, `redis+cluster://user:password@host:6379,host2`, `rediss+sentinel`, `rediss+cluster`. Left out: every process counts alone."),
+    key("redis.timeout", Kind::Duration, Some("50ms"), "The longest that a request waits for Redis."),
+    key("redis.on_loss", Kind::Choice(&["local_share", "deny"]), Some("local_share"), "While Redis cannot be reached and what is in hand is used up: `local_share` lets each replica use its part of what was left, `deny` refuses."),
+    key("redis.prefix", Kind::Text, Some("llmgw"), "What every key and channel in Redis begins with: replicas with the same one share."),
     key("server.listen", Kind::Listen, Some("127.0.0.1:8080"), "Address of the public listener (/v1, /health). Port 0 asks the system for a free one."),
     key("server.workers", Kind::AutoCount(1, 1024), Some("auto"), "Worker threads, one cell each. `auto`: one per core."),
     key("server.body_limit", Kind::Size(KIB, GIB), Some("32MiB"), "Largest request body; a larger one is answered with 413."),

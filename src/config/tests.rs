@@ -55,7 +55,10 @@ const BAD_FILES: &[(&str, &str)] = &[
         "database: { url: 'postgres://x' }",
         "database: this version keeps keys and ledger in an embedded SQLite",
     ),
-    ("redis: { url: 'redis://x' }", "redis: this version keeps limits and quotas in each process"),
+    ("redis: { url: 'env:NOBODY_SET_IT' }", "redis.url: NOBODY_SET_IT is not set"),
+    ("redis: { timeout: 0s }", "redis.timeout: is not between 1ms and 5s"),
+    ("redis: { on_loss: hope }", "redis.on_loss: `hope` is not known"),
+    ("redis: { prefix: 'a{b}' }", "redis.prefix: has characters other than"),
     ("providers: { mine: {} }", "providers.mine.base_url: is needed: no shipped provider has this id"),
     (
         "providers: { mine: { base_url: 'ftp://x' } }",

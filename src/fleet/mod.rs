@@ -36,7 +36,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use address::Address;
 use budgets::Budgets;
-pub use budgets::{Allowance, Exposure, Payer, Sums};
+pub use budgets::{Allowance, Exposure, Payer, Sum, Sums};
 use link::{Link, Traffic};
 use quotas::Quotas;
 use script::{BEAT, Call, numbers};
@@ -106,6 +106,12 @@ struct Shared {
     changed: Notify,
     /// Counts the words of changes made anywhere.
     heard: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("boot", &self.0.setup.boot).finish_non_exhaustive()
+    }
 }
 
 impl Fleet {

@@ -5,6 +5,7 @@
 
 mod admin_key;
 mod current;
+mod fleet;
 mod listeners;
 mod memory;
 mod reload;
@@ -31,6 +32,7 @@ use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Secret, Settings};
+use crate::fleet::Fleet;
 use crate::http::admin::Admin;
 use crate::http::body_room::BodyRoom;
 use crate::http::readiness::{Readiness, Stage};
@@ -75,7 +77,8 @@ pub struct Gateway {
     admin_key_file: Option<PathBuf>,
     live: Live,
     reloads: Reloads,
-    polling: [tokio::task::JoinHandle<()>; 3],
+    fleet: Option<Fleet>,
+    polling: [tokio::task::JoinHandle<()>; 4],
 }
 
 impl Gateway {
@@ -90,7 +93,12 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let (store, keys) = storage(settings).await?;
         let (admin_key, admin_key_file) = admin_key::settle(settings)?;
+        let fleet = fleet::join(settings, &ulid::Ulid::generate().to_string())?;
         let gauges = Gauges::default();
+        if let Some(fleet) = fleet.clone() {
+            // Nobody else has put one there.
+            let _ = gauges.fleet.set(fleet);
+        }
         let readiness = Arc::new(Readiness::new(gauges.clone()));
         let (cut, when_cut) = watch::channel(false);
         let accounts = Arc::<Accounts>::default();
@@ -109,6 +117,7 @@ impl Gateway {
             live: Arc::clone(&live),
             accounts,
             keys: Arc::clone(&keys),
+            fleet: fleet.clone(),
             billing: billing.clone().recipient(),
             gauges: gauges.clone(),
             readiness: Arc::clone(&readiness),
@@ -128,7 +137,9 @@ impl Gateway {
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        let polling = [poll(keys, store.clone()), reload::start(reloading, asked), memory];
+        let shared = fleet::run(fleet.as_ref(), &keys, &store, &gauges.unsettled);
+        let polling =
+            [poll(keys, store.clone(), fleet.as_ref()), reload::start(reloading, asked), memory, shared];
         cells_started(&supervisors).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
@@ -145,6 +156,7 @@ impl Gateway {
             admin_key_file,
             live,
             reloads,
+            fleet,
             polling,
         })
     }
@@ -222,6 +234,10 @@ impl Gateway {
         for server in &self.servers {
             server.stop(true).await;
         }
+        if let Some(fleet) = &self.fleet {
+            // Every receipt is settled, or lost: what is held goes back.
+            fleet.leave(crate::http::door::now_ms()).await;
+        }
         for polling in &self.polling {
             polling.abort();
         }
@@ -239,8 +255,9 @@ impl Gateway {
 }
 
 /// Follows changes of keys made elsewhere.
-fn poll(keys: Arc<KeyTable>, store: SqliteStore) -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_local(async move { keys.poll(&store as &dyn Store, POLL_INTERVAL).await })
+fn poll(keys: Arc<KeyTable>, store: SqliteStore, fleet: Option<&Fleet>) -> tokio::task::JoinHandle<()> {
+    let heard = fleet.map_or_else(|| watch::channel(0).1, Fleet::heard);
+    tokio::task::spawn_local(async move { keys.poll(&store as &dyn Store, POLL_INTERVAL, heard).await })
 }
 
 /// Waits until there is a cell: workers start on their own threads, after their listener is there.

@@ -20,7 +20,7 @@ use crate::chat::{ChatRequest, Routing, request};
 use crate::dispatch::{Dispatch, Order, Question, Step, explain};
 use crate::error::Error;
 use crate::policy::admission::Share;
-use crate::policy::quota::Gauge;
+use crate::policy::quota::{Gauge, QuotaPermit, Snapshot};
 use crate::policy::route::{Ask, session_hash};
 use crate::store::KeyEntry;
 use crate::upstream::{Call, CallFacts, Paying};
@@ -117,10 +117,7 @@ async fn enter(
     };
     let explains = wants_explanation(headers, &key)?;
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
-    let permit = key.quota.admit(estimate, std::time::Instant::now());
-    context.quota = quota_headers(&key);
-    let permit = permit?;
-    let call = Call::new(facts, permit);
+    let call = Call::new(facts, admitted(front, &key, estimate, context).await?);
     if explains {
         let request = Arc::new(parsed);
         let question = Question { key: Some(key), ask, call, body, request, strict, deadline };
@@ -148,6 +145,23 @@ async fn enter(
         })
     });
     dispatch.await.map(Box::new).map(Entered::Dispatched)
+}
+
+/// Admits a call under its key's quota, the fleet's where there is one; tells the headers how that stands.
+async fn admitted(
+    front: &Front,
+    key: &KeyEntry,
+    estimate: u64,
+    context: &mut Context,
+) -> Result<QuotaPermit, Error> {
+    let now = std::time::Instant::now();
+    let permit = match &front.fleet {
+        Some(fleet) => fleet.admit(&key.caller.key_id, &key.quota, estimate).await,
+        None => key.quota.admit(estimate, now),
+    };
+    let shared = front.fleet.as_ref().and_then(|_| key.quota.fleet_snapshot());
+    context.quota = quota_headers(shared.unwrap_or_else(|| key.quota.snapshot(now)));
+    permit.map_err(Error::from)
 }
 
 /// True when it is asked how the request would be routed, by a key that may.
@@ -292,8 +306,7 @@ fn refuse(error: &Error, context: &Context) -> HttpResponse {
 }
 
 /// x-ratelimit-* of the caller's own limits.
-fn quota_headers(key: &KeyEntry) -> Vec<(&'static str, String)> {
-    let snapshot = key.quota.snapshot(std::time::Instant::now());
+fn quota_headers(snapshot: Snapshot) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
     let mut add = |names: [&'static str; 3], gauge: Option<Gauge>| {
         let Some(Gauge { limit, remaining, reset }) = gauge else { return };

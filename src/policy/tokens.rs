@@ -33,12 +33,16 @@ pub fn count(text: &str) -> u64 {
     if text.is_empty() { 0 } else { bpe_openai::o200k_base().count(text) as u64 }
 }
 
-/// Usage of an attempt from what was exchanged. `total` is prompt and completion; no detail is known.
+/// Usage of an attempt from what was exchanged, and from what the upstream told on the way. `total` is prompt and
+/// completion; no detail is known that it did not tell.
 pub fn estimate(unmetered: &Unmetered) -> Usage {
-    let prompt = prompt_tokens(unmetered);
     let lost = unmetered.delivered_len.saturating_sub(unmetered.delivered.len()) as u64;
     let completion = count(&unmetered.delivered).saturating_add(lost.div_ceil(BYTES_PER_TOKEN));
-    Usage { prompt, completion, total: prompt.saturating_add(completion), ..Usage::default() }
+    let told = match unmetered.told {
+        Some(told) => Usage { completion: completion.max(told.completion), ..told },
+        None => Usage { prompt: prompt_tokens(unmetered), completion, ..Usage::default() },
+    };
+    Usage { total: told.prompt.saturating_add(told.completion), ..told }
 }
 
 /// Tokens of the request, by its JSON where it was kept and by its length where not.
@@ -91,6 +95,7 @@ mod tests {
             request_len: request.len(),
             delivered: delivered.to_owned(),
             delivered_len: delivered.len(),
+            told: None,
         })
     }
 
@@ -122,12 +127,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_told_on_the_way_is_kept_and_only_the_rest_counted() {
+        let told = Usage { prompt: 900, cache_read: 800, completion: 1, reasoning: None, ..Usage::default() };
+        let unmetered = |delivered: &str| Unmetered {
+            request: bytes::Bytes::from_static(b"{}"),
+            request_len: 2,
+            delivered: delivered.to_owned(),
+            delivered_len: delivered.len(),
+            told: Some(told),
+        };
+        let usage = estimate(&unmetered("tiktoken is great!"));
+        assert_eq!(usage, Usage { completion: 6, total: 906, ..told });
+        assert_eq!(estimate(&unmetered("")).completion, 1);
+    }
+
+    #[test]
     fn what_was_not_kept_counts_by_its_length() {
         let unmetered = Unmetered {
             request: bytes::Bytes::new(),
             request_len: 4_001,
             delivered: "hello world".to_owned(),
             delivered_len: 411,
+            told: None,
         };
         let usage = estimate(&unmetered);
         assert_eq!((usage.prompt, usage.completion, usage.total), (1_001, 102, 1_103));

@@ -140,7 +140,7 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
     };
     let (error, reached) = match stop {
         Ok(response) => {
-            meter.completed();
+            // Booked before its last byte was sent.
             drop(meter);
             if let Some(response) = response {
                 drain::tail(response).await;
@@ -299,6 +299,8 @@ async fn whole(
     };
     attempt.call.remember(&attempt.target.provider, reply.minted());
     let rendered = reply.render(&attempt.envelope, meter.elapsed_ms(), object, meter.cost(&usage));
+    meter.completed();
+    meter.book();
     attempt.events.send(ReplyEvent::Whole(Bytes::from(rendered))).await.map_err(|_| Cancelled)?;
     Ok(())
 }
@@ -387,6 +389,8 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
     let mut out = Vec::new();
     let decoder = meter.decoder().ok_or(Error::Internal)?;
     decoder.finish(&attempt.envelope, elapsed_ms, object, cost, &mut out);
+    meter.completed();
+    meter.book();
     let last = ReplyEvent::Chunk { bytes: Bytes::from(out), content: false, room: None };
     attempt.events.send(last).await.map_err(|_| Cancelled)?;
     attempt.events.send(ReplyEvent::End).await.map_err(|_| Cancelled)?;

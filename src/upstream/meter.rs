@@ -84,6 +84,7 @@ pub struct Meter {
     service_tier: Option<Arc<str>>,
     decoder: Option<Decoder>,
     delivered: Option<String>,
+    booked: bool,
 }
 
 impl Meter {
@@ -120,6 +121,7 @@ impl Meter {
             service_tier: None,
             decoder: None,
             delivered: None,
+            booked: false,
         }
     }
 
@@ -203,7 +205,9 @@ impl Meter {
             }
             (None, None) => (String::new(), 0),
         };
-        Unmetered { request: self.request.clone(), request_len: self.request_len, delivered, delivered_len }
+        let told = self.decoder.as_ref().and_then(Decoder::told);
+        let (request, request_len) = (self.request.clone(), self.request_len);
+        Unmetered { request, request_len, delivered, delivered_len, told }
     }
 
     /// The answer was delivered to its end.
@@ -288,11 +292,12 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-impl Drop for Meter {
-    fn drop(&mut self) {
-        if std::thread::panicking() && self.outcome == Outcome::Cancelled {
-            // Nobody cancelled: the gateway itself failed.
-            self.failed(&Error::Internal, self.reached.get());
+impl Meter {
+    /// Books the receipt, now and not when this drops: an answer's receipt is there before its last byte is. What is
+    /// noted later changes nothing.
+    pub fn book(&mut self) {
+        if std::mem::replace(&mut self.booked, true) {
+            return;
         }
         let usage = self.settle_usage();
         let duration_ms = millis(self.started.elapsed());
@@ -340,6 +345,17 @@ impl Drop for Meter {
         (self.sinks.receipt)(receipt);
         // Before the places are free: who comes next must know what this attempt found.
         (self.sinks.finished)(finished);
+        drop(self.held.take());
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.outcome == Outcome::Cancelled {
+            // Nobody cancelled: the gateway itself failed.
+            self.failed(&Error::Internal, self.reached.get());
+        }
+        self.book();
     }
 }
 

@@ -40,6 +40,17 @@ pub struct Envelope {
     pub fallback_id: String,
     /// `created` for answers that come without one, seconds since the epoch.
     pub created_s: i64,
+    /// Why the gateway ended the answer before its end; goes into the metadata.
+    pub cut: Option<Cut>,
+}
+
+/// Why the gateway itself ended an answer before its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cut {
+    /// The code of an error that says the same, e.g. `budget_exceeded`.
+    pub code: &'static str,
+    /// What happened and what to do.
+    pub message: String,
 }
 
 /// The `metadata` object.
@@ -53,6 +64,8 @@ struct Metadata<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<&'a AttemptNote>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Cut>,
 }
 
 impl Envelope {
@@ -87,6 +100,7 @@ impl Envelope {
             underlying_used_model: &self.underlying_used_model,
             request_id: &self.request_id,
             attempts,
+            error: self.cut.as_ref(),
         };
         serde_json::to_vec(&metadata).unwrap_or_else(|_| b"{}".to_vec())
     }

@@ -245,6 +245,14 @@ impl Decoder {
         }
     }
 
+    /// Ends the stream here, as one whose answer was cut short. What goes last is still to be written.
+    pub fn cut(&mut self, envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) {
+        match self {
+            Self::Forwarded(decoder) => decoder.cut(envelope, latency_ms, out),
+            Self::Translated(decoder) => decoder.cut(envelope, latency_ms, out),
+        }
+    }
+
     /// Writes what goes last.
     pub fn finish(
         &mut self,
@@ -292,6 +300,14 @@ impl Decoder {
         match self {
             Self::Forwarded(decoder) => decoder.metered.as_ref().map(|metered| metered.usage),
             Self::Translated(decoder) => decoder.reported(),
+        }
+    }
+
+    /// Usage that the upstream told before the answer was made.
+    pub fn told(&self) -> Option<Usage> {
+        match self {
+            Self::Forwarded(_) => None,
+            Self::Translated(decoder) => decoder.answer().told().copied(),
         }
     }
 

@@ -27,6 +27,8 @@ mod explain;
 mod failover;
 mod faults;
 mod fetching;
+mod fleet_budgets;
+mod fleet_quotas;
 mod fleet_scripts;
 mod framing;
 mod handling;

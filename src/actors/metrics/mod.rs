@@ -9,6 +9,7 @@ pub mod labels;
 pub mod names;
 mod process;
 mod series;
+mod shared;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use self::names::Metric;
 use self::process::Process;
 pub use self::process::resident;
 use self::series::Series;
+use self::shared::Shared;
 use self::shown::Shown;
 use crate::actors::gauges::Gauges;
 use crate::actors::standing::Standings;
@@ -43,6 +45,7 @@ pub struct Metrics {
     in_flight: Gauge,
     unsettled: Gauge,
     store_up: Gauge,
+    shared: Shared,
     memory_tight: Gauge,
     config: Gauge,
     config_at: Gauge,
@@ -71,6 +74,7 @@ impl Metrics {
             in_flight: gauge(Metric::InFlight)?,
             unsettled: gauge(Metric::Unsettled)?,
             store_up: gauge(Metric::StoreUp)?,
+            shared: Shared::new(&registry)?,
             memory_tight: gauge(Metric::MemoryTight)?,
             config: gauge(Metric::ConfigReloaded)?,
             config_at: gauge(Metric::ConfigReloadedAt)?,
@@ -113,6 +117,7 @@ impl Metrics {
         self.in_flight.set(self.gauges.in_flight.get() as f64);
         self.unsettled.set(self.gauges.unsettled.get() as f64);
         self.store_up.set(f64::from(u8::from(self.gauges.store_up.get())));
+        self.shared.update(&self.gauges.fleet);
         self.memory_tight.set(f64::from(u8::from(self.gauges.memory.is_tight())));
         self.config.set(f64::from(u8::from(self.gauges.config.well())));
         self.config_at.set(self.gauges.config.since_s() as f64);

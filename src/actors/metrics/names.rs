@@ -29,6 +29,18 @@ pub enum Metric {
     Unsettled,
     /// State of the store.
     StoreUp,
+    /// Whether Redis answers.
+    RedisUp,
+    /// Replicas that live.
+    FleetReplicas,
+    /// Times Redis was asked.
+    RedisRoundTrips,
+    /// Of them without an answer.
+    RedisLost,
+    /// Money granted and not spent.
+    BudgetLeased,
+    /// Money taken without Redis.
+    BudgetTaken,
     /// Whether new calls are refused for want of memory.
     MemoryTight,
     /// Attempts a provider has.
@@ -114,7 +126,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 32] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -127,6 +139,12 @@ impl Metric {
         Self::Unpriced,
         Self::Unsettled,
         Self::StoreUp,
+        Self::RedisUp,
+        Self::FleetReplicas,
+        Self::RedisRoundTrips,
+        Self::RedisLost,
+        Self::BudgetLeased,
+        Self::BudgetTaken,
         Self::MemoryTight,
         Self::ProviderInFlight,
         Self::ProviderLimit,
@@ -171,6 +189,18 @@ impl Metric {
                 "Receipts that Billing holds and the store has not booked yet."),
             Self::StoreUp => gauge("llm_gateway_store_up", &[],
                 "1 while the store takes receipts, 0 after a settlement failed."),
+            Self::RedisUp => gauge("llm_gateway_redis_up", &[],
+                "1 while Redis answers; 0 while it does not, and where `redis.url` is not set."),
+            Self::FleetReplicas => gauge("llm_gateway_fleet_replicas", &[],
+                "Replicas that share over Redis, this one among them, as last known."),
+            Self::RedisRoundTrips => counter("llm_gateway_redis_round_trips_total", &[],
+                "Calls and batches sent to Redis."),
+            Self::RedisLost => counter("llm_gateway_redis_lost_calls_total", &[],
+                "Calls and batches to Redis without a usable answer in time."),
+            Self::BudgetLeased => gauge("llm_gateway_budget_leased_usd", &[],
+                "Granted to this replica and not spent, all budgets together: what it could spend beyond a budget at most, were Redis to forget it while it is cut off."),
+            Self::BudgetTaken => gauge("llm_gateway_budget_shared_usd", &[],
+                "Taken by this replica while Redis is gone (`on_loss: local_share`), all budgets together."),
             Self::MemoryTight => gauge("llm_gateway_memory_tight", &[],
                 "1 while new calls are refused because the process has as much memory as it may have."),
             Self::ProviderInFlight => gauge("llm_gateway_provider_in_flight_attempts", &["provider"],

@@ -84,6 +84,7 @@ pub(super) async fn rotate(
 
 /// The change is stored; should the table fail to see it now, the next poll will.
 async fn put_in_force(table: &KeyTable, store: &dyn Store) {
+    table.has_changed();
     if let Err(error) = table.refresh(store).await {
         tracing::warn!(%error, "a change of keys is stored, but not yet in force here");
     }

@@ -6,16 +6,20 @@
 //! Invariants: an attempt is held under all of its budgets or under none; an idle process has nothing reserved; money
 //! is an integer; nothing here blocks, and no lock is held across an await.
 
+mod bound;
 mod calendar;
 mod hold;
+mod learned;
 mod purse;
 #[cfg(test)]
 mod tests;
 
 use crate::money::Usd;
 
+pub use bound::{Asked, Bound, STEP_TOKENS};
 pub use calendar::{Calendar, Window};
 pub use hold::Hold;
+pub use learned::Learned;
 pub use purse::{Count, Exhausted, Purse, Standing, Unseeded};
 
 /// How often a budget begins anew.

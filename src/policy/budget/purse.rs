@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Budget, Calendar, Window};
+use super::{Budget, Calendar, Learned, Window};
 use crate::error::Error;
 use crate::money::Usd;
 use crate::rfc3339::format_ms;
@@ -110,6 +110,7 @@ struct State {
 pub struct Purse {
     owner: Arc<str>,
     calendar: Arc<Calendar>,
+    learned: Learned,
     state: Mutex<State>,
 }
 
@@ -127,12 +128,17 @@ impl Purse {
             granted: None,
             wanted: 0,
         };
-        Arc::new(Self { owner, calendar, state: Mutex::new(state) })
+        Arc::new(Self { owner, calendar, learned: Learned::default(), state: Mutex::new(state) })
     }
 
     /// Whose it is.
     pub fn owner(&self) -> &Arc<str> {
         &self.owner
+    }
+
+    /// How long its answers usually are.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
     }
 
     /// Puts a budget in force, or takes it away. With another period it counts anew, from now on and from the ledger.

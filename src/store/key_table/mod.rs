@@ -1,7 +1,7 @@
 //! The keys in memory: what the hot path asks instead of the store, shared by all cells.
 //!
 //! The table follows the store by revision: at start it reads every key, then only what changed, every two
-//! seconds and at once after a change made by this process. There is one way in, [`KeyTable::refresh`], and it
+//! seconds, at once after a change made by this process, and at once when another one says that it made one. There is one way in, [`KeyTable::refresh`], and it
 //! runs one at a time, so that an older state can never overwrite a newer one. While the store does not answer,
 //! the last known keys stay in force.
 //!
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 use super::key::{self, Digest};
 use super::rows::KeyRecord;
@@ -72,6 +73,8 @@ pub struct KeyTable {
     digests: DashMap<Box<str>, Digest>,
     /// Revision up to which the table follows the store.
     revision: tokio::sync::Mutex<i64>,
+    /// A change was made by this process.
+    changed: tokio::sync::Notify,
 }
 
 impl KeyTable {
@@ -127,11 +130,26 @@ impl KeyTable {
         }
     }
 
-    /// Refreshes for ever. Failures are logged when they begin and when they end, not every time.
-    pub async fn poll(&self, store: &dyn Store, every: Duration) {
+    /// Says that this process has changed something in the store.
+    pub fn has_changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until [`KeyTable::has_changed`] was called; for one listener.
+    pub async fn changed_here(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Refreshes for ever, and at once whenever `heard` counts up: keys have changed elsewhere. Failures are logged when
+    /// they begin and when they end, not every time.
+    pub async fn poll(&self, store: &dyn Store, every: Duration, mut heard: watch::Receiver<u64>) {
         let mut failing = false;
         loop {
-            tokio::time::sleep(every).await;
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                // Nobody is left to say it: the poll goes on.
+                () = async { if heard.changed().await.is_err() { std::future::pending().await } } => {}
+            }
             match self.refresh(store).await {
                 Err(error) if !failing => {
                     failing = true;

@@ -95,10 +95,31 @@ async fn polling_takes_over_changes_and_outlives_a_store_that_fails() {
             tokio::task::yield_now().await;
         }
     };
+    let (_told, heard) = tokio::sync::watch::channel(0);
     tokio::select! {
-        () = table.poll(&store, Duration::from_millis(1)) => unreachable!("polling never ends"),
+        () = table.poll(&store, Duration::from_millis(1), heard) => unreachable!("polling never ends"),
         () = revoked => {}
     }
     store.close().await;
     table.refresh(&store).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn word_of_a_change_elsewhere_is_followed_at_once() {
+    let (_folder, store, table, id, key) = table_with(ModelRules::default()).await;
+    let (told, heard) = tokio::sync::watch::channel(0);
+    let revoked = async {
+        store.revoke_key(&id, by(2)).await.unwrap();
+        told.send_modify(|count| *count += 1);
+        while table.authenticate(key.expose(), 5).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        // Polling goes on when nobody is left to tell.
+        drop(told);
+        tokio::task::yield_now().await;
+    };
+    tokio::select! {
+        () = table.poll(&store, Duration::from_secs(3_600), heard) => unreachable!("polling never ends"),
+        () = revoked => {}
+    }
 }

@@ -80,3 +80,17 @@ fn a_meter_that_is_let_go_books_one_cancelled_receipt() {
     assert_eq!(booked.iter().map(|receipt| receipt.outcome).collect::<Vec<_>>(), [Outcome::Cancelled]);
     assert_eq!(quota.in_flight(), 0);
 }
+
+#[test]
+fn what_was_booked_before_its_end_is_booked_once_and_stays_as_it_was() {
+    let (mut meter, receipts, quota) = metered();
+    meter.completed();
+    meter.book();
+    assert_eq!(receipts.borrow().len(), 1, "before it drops");
+    meter.failed(&Error::Internal, true);
+    meter.book();
+    drop(meter);
+    let booked = receipts.borrow();
+    assert_eq!(booked.iter().map(|receipt| receipt.outcome).collect::<Vec<_>>(), [Outcome::Completed]);
+    assert_eq!(quota.in_flight(), 0);
+}

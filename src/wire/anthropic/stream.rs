@@ -46,10 +46,13 @@ impl Events for Stream {
             "message_start" => {
                 let message = event.message.unwrap_or_default();
                 answer.id(message.get("id").and_then(Value::as_str).unwrap_or_default());
-                // Its output is what was made so far: told now, it would be booked for a client that leaves.
+                // Its output is what was made so far: reported, it would be booked for a client that leaves.
                 if let Some(usage) = message.get("usage") {
                     self.tally.add(usage);
                     told(usage, answer);
+                    if let Some(usage) = self.tally.usage() {
+                        answer.tell_usage(usage);
+                    }
                 }
             }
             "content_block_start" => {

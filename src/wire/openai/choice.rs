@@ -65,6 +65,11 @@ impl Choices {
         self.list.iter().filter(|choice| choice.finished).count()
     }
 
+    /// Choices that were opened and whose finish reason did not come in.
+    pub fn unfinished(&self) -> Vec<u32> {
+        self.list.iter().filter(|choice| !choice.finished).map(|choice| choice.index).collect()
+    }
+
     /// True when at least one choice was opened and all that were are finished.
     pub fn all_finished(&self) -> bool {
         !self.list.is_empty() && self.list.iter().all(|choice| choice.finished)

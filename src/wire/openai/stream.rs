@@ -163,6 +163,25 @@ impl Decoder {
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
 
+    /// Ends the stream here, as one whose answer was cut short: a finish reason for every choice that has none.
+    pub fn cut(&mut self, envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) {
+        self.ended = true;
+        let unfinished = self.choices.unfinished();
+        for (at, index) in unfinished.iter().enumerate() {
+            let written = format!(
+                "{{\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"length\"}}]}}"
+            );
+            let members = Members::parse(&written).unwrap_or_default();
+            let mut edits = Vec::with_capacity(5);
+            self.identify(&members, &written, envelope, &mut edits);
+            if at + 1 == unfinished.len() && !self.include_usage && !self.metadata_sent {
+                self.metadata_sent = true;
+                edits.push(Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))));
+            }
+            write_event(&members, &written, &edits, out);
+        }
+    }
+
     /// One event. True when it holds something of the answer.
     fn event(
         &mut self,

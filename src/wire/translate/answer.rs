@@ -93,6 +93,7 @@ pub struct Answer {
     pub(super) service_tier: Option<String>,
     pub(super) extras: Vec<(String, Value)>,
     usage: Option<Usage>,
+    told: Option<Usage>,
     delivered: Delivered,
     details_bytes: usize,
     content: bool,
@@ -130,6 +131,7 @@ impl Answer {
             service_tier: None,
             extras: Vec::new(),
             usage: None,
+            told: None,
             delivered: Delivered::default(),
             details_bytes: 0,
             content: false,
@@ -169,6 +171,11 @@ impl Answer {
     /// Usage so far; the last one counts.
     pub fn report_usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
+    }
+
+    /// What the upstream told of usage before the answer was made: exact of the prompt, a beginning of the rest.
+    pub fn tell_usage(&mut self, usage: Usage) {
+        self.told = Some(usage);
     }
 
     /// A piece of text.
@@ -382,6 +389,13 @@ impl Answer {
         state.ending.get_or_insert(ending);
     }
 
+    /// Every choice that has not ended ends here, cut short.
+    pub(super) fn cut(&mut self) {
+        for choice in self.choices.iter_mut().filter(|choice| choice.ending.is_none()) {
+            choice.ending = Some(Ending::known("length", "length"));
+        }
+    }
+
     /// True once the choice ended.
     pub fn finished(&self, choice: u32) -> bool {
         self.choices.iter().any(|state| state.index == choice && state.ending.is_some())
@@ -395,6 +409,11 @@ impl Answer {
     /// The usage that was reported.
     pub fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
+    }
+
+    /// The usage that was told before the answer was made.
+    pub fn told(&self) -> Option<&Usage> {
+        self.told.as_ref()
     }
 
     /// The service tier that was served.

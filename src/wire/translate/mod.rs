@@ -241,6 +241,14 @@ impl Decoder {
         result.map(|()| Fed { content: self.answer.has_content(), ended: self.ended })
     }
 
+    /// As [`super::openai::Decoder::cut`].
+    pub fn cut(&mut self, envelope: &Envelope, latency_ms: u64, out: &mut Vec<u8>) {
+        self.ended = true;
+        self.answer.cut();
+        self.answer.settle(envelope, latency_ms);
+        self.answer.take_output(out);
+    }
+
     /// Writes what goes last: the usage chunk, where asked for, and `[DONE]`.
     pub fn finish(
         &mut self,

@@ -1,0 +1,87 @@
+//! Puts the fleet together: its settings, the ledger it reads, the tasks that follow it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::task::JoinHandle;
+
+use super::StartError;
+use crate::actors::gauges::Unsettled;
+use crate::config::Settings;
+use crate::fleet::address::Address;
+use crate::fleet::{Fleet, OnLoss, Setup, Sum, Sums};
+use crate::http::door::now_ms;
+use crate::money::Usd;
+use crate::policy::budget::Window;
+use crate::store::{GroupKind, KeyTable, Payer, SqliteStore, Store as _};
+
+/// Receipts are on their way to Billing for so long at most, before they count as unsettled.
+const OUTBOX_MS: i64 = 1_000;
+
+/// The fleet that the settings name, if they name one.
+///
+/// # Errors
+/// An address that is none; it is not shown, since it may hold a password.
+pub(super) fn join(settings: &Settings, boot: &str) -> Result<Option<Fleet>, StartError> {
+    let redis = &settings.redis;
+    let Some(url) = &redis.url else { return Ok(None) };
+    let address = Address::parse(url.expose()).map_err(|why| StartError(format!("redis.url: {why}")))?;
+    let on_loss = if redis.deny_on_loss { OnLoss::Deny } else { OnLoss::LocalShare };
+    let (timeout, prefix, boot) = (redis.timeout, redis.prefix.clone(), boot.to_owned());
+    Ok(Some(Fleet::new(Setup { address, timeout, on_loss, prefix, boot })))
+}
+
+/// Runs it, and tells it of the changes that this process makes.
+pub(super) fn run(
+    fleet: Option<&Fleet>,
+    keys: &Arc<KeyTable>,
+    store: &SqliteStore,
+    unsettled: &Unsettled,
+) -> JoinHandle<()> {
+    let Some(fleet) = fleet.cloned() else { return tokio::task::spawn_local(async {}) };
+    let keys = Arc::clone(keys);
+    let (store, unsettled) = (store.clone(), unsettled.clone());
+    let ledger = Ledger { store, unsettled, settled_ms: AtomicI64::new(0) };
+    tokio::task::spawn_local(async move {
+        let told = async {
+            loop {
+                keys.changed_here().await;
+                fleet.changed();
+            }
+        };
+        tokio::join!(fleet.run(&ledger), told);
+    })
+}
+
+/// The ledger, as the fleet reads it.
+struct Ledger {
+    store: SqliteStore,
+    unsettled: Unsettled,
+    settled_ms: AtomicI64,
+}
+
+impl Sums for Ledger {
+    fn spent<'a>(&'a self, payer: &'a str, window: Window) -> Sum<'a> {
+        Box::pin(async move {
+            let payer = payer_of(payer)?;
+            let spent = self.store.charged(&payer, window.start_ms, window.end_ms).await.ok()?;
+            Some(Usd::from_units(i64::try_from(spent).unwrap_or(i64::MAX)))
+        })
+    }
+
+    fn settled_ms(&self) -> i64 {
+        if self.unsettled.get() == 0 {
+            self.settled_ms.store(now_ms() - OUTBOX_MS, Ordering::Relaxed);
+        }
+        self.settled_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads `key/<id>`, `project/<name>` or `tags/<name>`.
+fn payer_of(text: &str) -> Option<Payer> {
+    let (kind, name) = text.split_once('/')?;
+    match kind {
+        "key" => Some(Payer::Key(name.to_owned())),
+        _ => GroupKind::parse(kind).map(|kind| Payer::Group(kind, name.to_owned())),
+    }
+}
