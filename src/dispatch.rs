@@ -8,6 +8,7 @@ mod asking;
 mod encoding;
 mod explain;
 mod images;
+mod paying;
 mod queue;
 mod running;
 
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use self::asking::{Asked, Waiting};
 pub use self::explain::{Explained, Question, Shown, explain};
 use self::images::Images;
+pub use self::paying::asked;
 use self::queue::Queue;
 use self::running::Running;
 use crate::actors::messages::{Assign, Assigned};
@@ -29,6 +31,7 @@ use crate::chat::ChatRequest;
 use crate::error::Error;
 use crate::policy::account::Accounts;
 use crate::policy::admission::Share;
+use crate::policy::budget::Size;
 use crate::policy::route::{Ask, Hedge};
 use crate::store::KeyEntry;
 use crate::upstream::{Call, Failure, Fetcher, ReplyEvent};
@@ -52,6 +55,10 @@ pub struct Order {
     pub session: Option<u64>,
     /// Tokens that it may use, prompt and completion.
     pub tokens: u64,
+    /// What is asked of a model, for what it costs.
+    pub asked: Size,
+    /// Milliseconds since the epoch.
+    pub now_ms: fn() -> i64,
     /// `id` for answers that come without one.
     pub fallback_id: String,
     /// Seconds since the epoch.

@@ -10,6 +10,7 @@ use actix::prelude::*;
 use tokio::sync::watch;
 
 use super::messages::{AttemptFinished, Cut, Enqueue, Execute, Preview, Verdict};
+use crate::config::OnCancel;
 use crate::error::Error;
 use crate::policy::account::Account;
 use crate::policy::admission::{Permit, Shed, Ticket};
@@ -100,7 +101,7 @@ impl Provider {
             )),
         });
         match credential {
-            Ok(credential) => Ok(Held { permit, credential, pass }),
+            Ok(credential) => Ok(Held { permit, credential, pass, money: attempt.money.clone() }),
             Err(error) => {
                 attempt.target.health.unused(pass);
                 Err(error)
@@ -120,7 +121,10 @@ impl Provider {
         };
         let call = Arc::clone(&attempt.call);
         let target = attempt.target.clone();
-        let meter = Meter::start(call, target, attempt.number, &attempt.out.body, Some(held), sinks);
+        let mut meter = Meter::start(call, target, attempt.number, &attempt.out.body, Some(held), sinks);
+        if self.factory.link.provider.on_cancel == OnCancel::Free {
+            meter.free_if_cancelled();
+        }
         let exchange = run(Rc::clone(&self.factory.link), attempt, meter);
         let mut cut = self.cut.subscribe();
         actix_rt::spawn(async move {

@@ -10,7 +10,7 @@ use super::api_keys::ApiKey;
 use super::resolve::Wanted;
 use super::schema::{self, Kind};
 use super::secret;
-use super::settings::{AuthStyle, BreakerRule, Provider, Settings};
+use super::settings::{AuthStyle, BreakerRule, OnCancel, Provider, Settings};
 use super::timeouts;
 use crate::chat::Routing;
 
@@ -133,6 +133,11 @@ fn provider_shown(provider: &Provider, row: Option<&Value>) -> Value {
         "adaptive_limit": provider.admission.adaptive,
         "queue": { "length": provider.admission.queue, "timeout": ms(provider.admission.queue_timeout) },
         "breaker": breaker(&provider.breaker),
+        "on_cancel": provider.on_cancel.as_str(),
+        "cancel_drain": match provider.on_cancel {
+            OnCancel::Drain(most) => Some(ms(most)),
+            _ => None,
+        },
         "warm_connections": provider.tending.warm_connections,
         "probe": provider.tending.probe.as_ref().map(|probe| {
             json!({"path": probe.path, "interval": ms(probe.interval), "timeout": ms(probe.timeout)})

@@ -44,6 +44,6 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, Log, ModelTimeouts,
+    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, Log, ModelTimeouts, OnCancel,
     ProbeRule, Provider, ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
 };

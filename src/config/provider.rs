@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::route;
 use super::schema::Kind;
 use super::secret::{self, Outside, Resolved, Secret};
-use super::settings::{AdmissionRule, AuthStyle, BreakerRule, ProbeRule, Provider, Tending};
+use super::settings::{AdmissionRule, AuthStyle, BreakerRule, OnCancel, ProbeRule, Provider, Tending};
 use super::timeouts;
 use super::value::{self, Typed};
 use crate::wire::Quirks;
@@ -115,6 +115,16 @@ impl Draft<'_> {
             },
             breaker: breaker(&read),
             tending: self.tending(&read),
+            on_cancel: Self::on_cancel(&read),
+        }
+    }
+
+    /// What an attempt costs whose client leaves.
+    fn on_cancel(read: &Reader<'_>) -> OnCancel {
+        match read.text("on_cancel").as_deref() {
+            Some("drain") => OnCancel::Drain(read.duration("cancel_drain")),
+            Some("free") => OnCancel::Free,
+            _ => OnCancel::Estimate,
         }
     }
 

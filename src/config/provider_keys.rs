@@ -1,13 +1,14 @@
 //! The keys of one provider row, `providers.<id>.*`: part of the table in `schema`, and all that a shipped row may hold.
 
 use super::schema::{Key, Kind, key};
+use super::settings::OnCancel;
 
 const EFFORT: &[&str] = &["field", "reasoning_object", "thinking_object", "enable_thinking", "none"];
 const MAX_TOKENS: &[&str] = &["as_sent", "max_tokens", "max_completion_tokens"];
 const REASONING_BACK: &[&str] = &["as_sent", "reasoning_content", "remove"];
 
 #[rustfmt::skip]
-pub(super) const PROVIDER_KEYS: [Key; 84] = [
+pub(super) const PROVIDER_KEYS: [Key; 86] = [
     key("providers.*.wire", Kind::Wire, Some("openai"), "Wire format that the provider speaks."),
     key("providers.*.path", Kind::Text, None, "Path after `base_url`, when it is not the format's own; `{model}` becomes the model's name, percent-encoded. E.g. `/openai/deployments/{model}/chat/completions?api-version=2024-10-21`."),
     key("providers.*.stream_path", Kind::Text, None, "The same for streams. Left out: that of `path`."),
@@ -43,6 +44,8 @@ pub(super) const PROVIDER_KEYS: [Key; 84] = [
     key("providers.*.breaker.minimum_calls", Kind::Count(1, 1_000_000), Some("20"), "Attempts that a percentage needs."),
     key("providers.*.breaker.cool_down", Kind::Duration, Some("5s"), "How long it is not asked; then one probe decides, and each that fails doubles the time."),
     key("providers.*.breaker.cool_down_max", Kind::Duration, Some("2m"), "The longest it is not asked."),
+    key("providers.*.on_cancel", Kind::Choice(&OnCancel::WORDS), Some("estimate"), "What an attempt costs whose client leaves before the answer is complete. `estimate`: what was delivered, counted with a tokenizer and flagged; the connection is closed at once. `drain`: the answer is read to its end and booked as the provider reports it, for providers that charge for all of it anyway. `free`: nothing."),
+    key("providers.*.cancel_drain", Kind::Duration, Some("60s"), "With `on_cancel: drain`, how long such an answer is read at most."),
     key("providers.*.warm_connections", Kind::Count(0, 64), Some("0"), "Connections that each worker keeps open to it, so that no call waits for one to be made: a HEAD request of `base_url` without a credential every 20 s."),
     key("providers.*.probe.path", Kind::Text, None, "Path after `base_url` that is asked (GET, with the credential) to see whether the provider is well, e.g. /models. While two in a row failed, other providers come first; 401, 402, 403 and 429 say nothing of it. Left out: it is not asked. Not with `auth` aws, google or entra."),
     key("providers.*.probe.interval", Kind::Duration, Some("30s"), "How often, by the whole process."),

@@ -181,6 +181,34 @@ pub struct Provider {
     pub breaker: BreakerRule,
     /// What is done for it between calls.
     pub tending: Tending,
+    /// What an attempt costs whose client leaves.
+    pub on_cancel: OnCancel,
+}
+
+/// What an attempt costs whose client leaves before its answer is complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCancel {
+    /// What was delivered, counted with a tokenizer. The upstream connection is closed at once.
+    #[default]
+    Estimate,
+    /// What the upstream says: its answer is read to the end, for so long at most.
+    Drain(Duration),
+    /// Nothing.
+    Free,
+}
+
+impl OnCancel {
+    /// The words of the configuration.
+    pub const WORDS: [&'static str; 3] = ["estimate", "drain", "free"];
+
+    /// The word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Estimate => "estimate",
+            Self::Drain(_) => "drain",
+            Self::Free => "free",
+        }
+    }
 }
 
 /// What is done for a provider between calls.

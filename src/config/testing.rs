@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AdmissionRule, AuthStyle, BreakerRule, Provider, Route, Tending, Timeouts};
+use super::{AdmissionRule, AuthStyle, BreakerRule, OnCancel, Provider, Route, Tending, Timeouts};
 use crate::wire::Quirks;
 
 /// How long anything may take.
@@ -51,5 +51,6 @@ pub fn row(id: &str, port: u16) -> Provider {
             cool_down_max: Duration::from_secs(120),
         },
         tending: Tending::default(),
+        on_cancel: OnCancel::default(),
     }
 }

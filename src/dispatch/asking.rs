@@ -14,6 +14,7 @@ use crate::actors::messages::{Assignee, Enqueue, Execute, Verdict};
 use crate::config::Route;
 use crate::error::Error;
 use crate::policy::admission::{Permit, Ticket};
+use crate::policy::budget::Hold;
 use crate::policy::route::{Hedge, Target};
 use crate::upstream::{Attempt, Outgoing, ReplyEvent};
 use crate::wire::WireFormat;
@@ -167,7 +168,9 @@ impl Dispatch {
             return Err(Error::Timeout("The request could not be translated in time; try again.".to_owned()));
         };
         let encoded = encoded?;
-        let (attempt, events) = self.attempt(&assignee, route, &envelope, encoded.headers, encoded.body);
+        let money = self.set_aside(target)?;
+        let (attempt, events) =
+            self.attempt(&assignee, route, &envelope, (encoded.headers, encoded.body), money);
         self.sent_upstream.get_or_insert_with(std::time::Instant::now);
         let verdict = timeout_at(self.order.deadline, address.send(Execute { attempt, permit })).await;
         let Ok(verdict) = verdict else {
@@ -204,8 +207,8 @@ impl Dispatch {
         assignee: &Assignee,
         route: &Route,
         envelope: &Envelope,
-        headers: Vec<(&'static str, String)>,
-        body: Bytes,
+        (headers, body): (Vec<(&'static str, String)>, Bytes),
+        money: Option<Arc<Hold>>,
     ) -> (Box<Attempt>, mpsc::Receiver<ReplyEvent>) {
         let (stream, target) = (self.order.request.stream, &assignee.target);
         let path = route.path(&target.upstream, stream);
@@ -221,6 +224,8 @@ impl Dispatch {
             timeouts: assignee.provider.timeouts_of(&target.upstream),
             session: self.order.session,
             tokens: self.order.tokens,
+            asked: self.order.asked,
+            money,
             events,
         });
         (attempt, running)

@@ -17,7 +17,7 @@ use super::reply::{Builder, error_body, error_with_metadata};
 use super::unread::holding;
 use super::{door, stream};
 use crate::chat::{ChatRequest, Routing, request};
-use crate::dispatch::{Dispatch, Order, Question, Step, explain};
+use crate::dispatch::{self, Dispatch, Order, Question, Step, explain};
 use crate::error::Error;
 use crate::policy::admission::Share;
 use crate::policy::quota::{Gauge, QuotaPermit, Snapshot};
@@ -116,6 +116,7 @@ async fn enter(
         vault: Arc::clone(&front.vault),
     };
     let explains = wants_explanation(headers, &key)?;
+    let asked = dispatch::asked(&parsed, &body);
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let call = Call::new(facts, admitted(front, &key, estimate, context).await?);
     if explains {
@@ -139,6 +140,8 @@ async fn enter(
             share,
             session,
             tokens: estimate,
+            asked,
+            now_ms: door::now_ms,
             fallback_id,
             created_s,
             fetcher,

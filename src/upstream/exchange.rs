@@ -21,13 +21,14 @@ use super::meter::Meter;
 use super::room::{Room, Waiting};
 use super::told;
 use crate::chat::Usage;
-use crate::config::Timeouts;
+use crate::config::{OnCancel, Timeouts};
 use crate::error::Error;
+use crate::policy::budget::{Hold, Size};
 use crate::policy::route::Target;
 use crate::policy::tokens;
 use crate::wire::quirks::any_glob;
 use crate::wire::usage::estimated;
-use crate::wire::{DecodeError, Decoder, Envelope, Fault, Fed, Reading, Reply};
+use crate::wire::{Cut, DecodeError, Decoder, Envelope, Fault, Fed, Reading, Reply};
 
 /// Largest whole reply, bytes (replies may hold images).
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -57,6 +58,10 @@ pub struct Attempt {
     pub session: Option<u64>,
     /// Tokens that it may use, prompt and completion.
     pub tokens: u64,
+    /// What is asked of the model, for what it costs.
+    pub asked: Size,
+    /// What was set aside for it.
+    pub money: Option<Arc<Hold>>,
     /// Where events go; dropping the receiver cancels the exchange.
     pub events: mpsc::Sender<ReplyEvent>,
 }
@@ -125,7 +130,7 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
     let (begun, reached) = (Cell::new(false), meter.reached());
     let stop = tokio::select! {
         biased;
-        () = attempt.events.closed() => Err(Stop::Cancelled),
+        () = abandoned(&attempt.events, link.provider.on_cancel) => Err(Stop::Cancelled),
         result = drive(&link, &attempt, &mut meter, &mut proof, &begun) => result,
         () = unless(&begun, attempt.content_deadline) => {
             Err(Stop::Late(format!("{} did not begin to answer in time.", link.provider.id)))
@@ -161,6 +166,30 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
     drop(meter);
     // A receiver that is gone does not need to know.
     let _ = attempt.events.send(ReplyEvent::Failed(failure)).await;
+}
+
+/// Ready when nobody waits for the answer any more, and it is not read to its end for the bill's sake.
+async fn abandoned(events: &mpsc::Sender<ReplyEvent>, on_cancel: OnCancel) {
+    events.closed().await;
+    if let OnCancel::Drain(most) = on_cancel {
+        tokio::time::sleep(most).await;
+    }
+}
+
+/// Hands an event over. One that nobody waits for is dropped where the answer is read to its end all the same.
+async fn deliver(link: &Link, attempt: &Attempt, event: ReplyEvent) -> Result<(), Cancelled> {
+    match attempt.events.send(event).await {
+        Err(_) if !matches!(link.provider.on_cancel, OnCancel::Drain(_)) => Err(Cancelled),
+        _ => Ok(()),
+    }
+}
+
+/// Books an answer that came to its end. Nobody waiting for it any more makes it a cancelled one, its usage exact.
+fn book(attempt: &Attempt, meter: &mut Meter) {
+    if !attempt.events.is_closed() {
+        meter.completed();
+    }
+    meter.book();
 }
 
 /// Ready at `deadline`, unless the answer has begun by then.
@@ -202,8 +231,8 @@ async fn drive(
     if !attempt.out.wire.streams_as(&kind) {
         return Err(not_a_stream(link, attempt, &mut response).await.into());
     }
-    pump(link, attempt, meter, &mut response, &kind, begun).await?;
-    Ok(Some(response))
+    let ended = pump(link, attempt, meter, &mut response, &kind, begun).await?;
+    Ok(ended.then_some(response))
 }
 
 /// Sends the request, once more on a fresh connection when a pooled one turned out to be closed.
@@ -298,14 +327,12 @@ async fn whole(
         }
     };
     attempt.call.remember(&attempt.target.provider, reply.minted());
-    let rendered = reply.render(&attempt.envelope, meter.elapsed_ms(), object, meter.cost(&usage));
-    meter.completed();
-    meter.book();
-    attempt.events.send(ReplyEvent::Whole(Bytes::from(rendered))).await.map_err(|_| Cancelled)?;
-    Ok(())
+    let rendered = reply.render(&attempt.envelope, meter.elapsed_ms(), object, meter.price(&usage));
+    book(attempt, meter);
+    Ok(deliver(link, attempt, ReplyEvent::Whole(Bytes::from(rendered))).await?)
 }
 
-/// A stream, event by event.
+/// A stream, event by event. False when it was ended here, and its connection is of no use any more.
 async fn pump(
     link: &Link,
     attempt: &Attempt,
@@ -313,7 +340,7 @@ async fn pump(
     response: &mut ClientResponse,
     content_type: &str,
     begun: &Cell<bool>,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let provider = &link.provider;
     meter.decode_with(Decoder::new(
         attempt.out.wire,
@@ -354,19 +381,40 @@ async fn pump(
             let room = tokio::select! {
                 biased;
                 waiting = room.take(out.len()) => waiting,
-                () = attempt.events.closed() => return Err(Stop::Cancelled),
+                () = attempt.events.closed() => None,
             };
-            let chunk = ReplyEvent::Chunk { bytes: Bytes::from(out), content, room };
-            attempt.events.send(chunk).await.map_err(|_| Cancelled)?;
+            deliver(link, attempt, ReplyEvent::Chunk { bytes: Bytes::from(out), content, room }).await?;
         }
         if fed?.ended {
-            return finish(attempt, meter).await;
+            return finish(link, attempt, meter).await.map(|()| true);
+        }
+        if let Err(exhausted) = meter.afford(attempt.asked.prompt) {
+            return cut(link, attempt, meter, exhausted.into()).await.map(|()| false);
         }
     }
 }
 
+/// Ends a stream that there is no money left for: cleanly, as an answer that became too long.
+async fn cut(link: &Link, attempt: &Attempt, meter: &mut Meter, error: Error) -> Result<(), Stop> {
+    let told = Cut { code: "budget_exceeded", message: error.to_string() };
+    let envelope = Envelope { cut: Some(told), ..Envelope::clone(&attempt.envelope) };
+    let usage = match meter.usage_so_far() {
+        Some(usage) => usage,
+        None => count(meter).await?,
+    };
+    let (price, elapsed_ms) = (meter.price(&usage), meter.elapsed_ms());
+    let mut out = Vec::new();
+    let decoder = meter.decoder().ok_or(Error::Internal)?;
+    decoder.cut(&envelope, elapsed_ms, &mut out);
+    decoder.finish(&envelope, elapsed_ms, estimated(&usage), price, &mut out);
+    meter.cut(&error);
+    meter.book();
+    deliver(link, attempt, ReplyEvent::Chunk { bytes: Bytes::from(out), content: false, room: None }).await?;
+    Ok(deliver(link, attempt, ReplyEvent::End).await?)
+}
+
 /// What goes last: usage where asked for, the end marker.
-async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
+async fn finish(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
     let decoder = meter.decoder().ok_or(Error::Internal)?;
     attempt.call.remember(&attempt.target.provider, decoder.minted());
     let tier = decoder.service_tier().map(str::to_owned);
@@ -384,17 +432,14 @@ async fn finish(attempt: &Attempt, meter: &mut Meter) -> Result<(), Stop> {
             (usage, estimated(&usage))
         }
     };
-    let cost = meter.cost(&usage);
+    let cost = meter.price(&usage);
     let elapsed_ms = meter.elapsed_ms();
     let mut out = Vec::new();
     let decoder = meter.decoder().ok_or(Error::Internal)?;
     decoder.finish(&attempt.envelope, elapsed_ms, object, cost, &mut out);
-    meter.completed();
-    meter.book();
-    let last = ReplyEvent::Chunk { bytes: Bytes::from(out), content: false, room: None };
-    attempt.events.send(last).await.map_err(|_| Cancelled)?;
-    attempt.events.send(ReplyEvent::End).await.map_err(|_| Cancelled)?;
-    Ok(())
+    book(attempt, meter);
+    deliver(link, attempt, ReplyEvent::Chunk { bytes: Bytes::from(out), content: false, room: None }).await?;
+    Ok(deliver(link, attempt, ReplyEvent::End).await?)
 }
 
 /// Counts what the upstream did not, away from the cell's thread.

@@ -16,10 +16,11 @@ use crate::chat::Usage;
 use crate::error::Error;
 use crate::money::Usd;
 use crate::policy::admission::Permit;
+use crate::policy::budget::{Exhausted, Hold, STEP_TOKENS};
 use crate::policy::health::{Observation, Pass, Sign};
 use crate::policy::pool::{Chosen, Credential};
 use crate::policy::route::Target;
-use crate::receipt::{Outcome, Receipt, Unmetered};
+use crate::receipt::{Outcome, Receipt, Settles, Unmetered};
 use crate::wire::Decoder;
 
 /// Largest request kept for counting tokens should the upstream not tell, bytes.
@@ -48,6 +49,8 @@ pub struct Held {
     pub credential: Chosen,
     /// The breaker's word.
     pub pass: Pass,
+    /// What was set aside for it.
+    pub money: Option<Arc<Hold>>,
 }
 
 /// Where a meter's findings go: closures, so that this layer need not know the actors.
@@ -84,6 +87,9 @@ pub struct Meter {
     service_tier: Option<Arc<str>>,
     decoder: Option<Decoder>,
     delivered: Option<String>,
+    /// Bytes of the answer that the money set aside pays for.
+    paid_bytes: usize,
+    free_if_cancelled: bool,
     booked: bool,
 }
 
@@ -121,8 +127,15 @@ impl Meter {
             service_tier: None,
             decoder: None,
             delivered: None,
+            paid_bytes: 0,
+            free_if_cancelled: false,
             booked: false,
         }
+    }
+
+    /// The provider charges nothing for an answer that was not waited for.
+    pub fn free_if_cancelled(&mut self) {
+        self.free_if_cancelled = true;
     }
 
     /// Milliseconds since the attempt was sent.
@@ -190,9 +203,50 @@ impl Meter {
     }
 
     /// Cost of a usage at this target's price.
-    pub fn cost(&self, usage: &Usage) -> Option<Usd> {
+    fn cost(&self, usage: &Usage) -> Option<Usd> {
         let tier = self.service_tier.as_deref().and_then(ServiceTier::parse);
         self.target.offer.as_ref()?.price.as_ref()?.cost(usage, tier)
+    }
+
+    /// What the caller is charged for a usage.
+    pub fn price(&self, usage: &Usage) -> Option<Usd> {
+        self.cost(usage).map(|cost| self.call.paying.markup.charged(cost))
+    }
+
+    /// Sees to it that what was delivered, and a step more, is paid for.
+    ///
+    /// # Errors
+    /// The budget that does not allow more.
+    pub fn afford(&mut self, prompt: u64) -> Result<(), Exhausted> {
+        let Some(decoder) = &self.decoder else { return Ok(()) };
+        let (_, delivered) = decoder.delivered();
+        let Some(money) = self.held.as_ref().and_then(|held| held.money.as_ref()) else { return Ok(()) };
+        if delivered <= self.paid_bytes {
+            return Ok(());
+        }
+        let tokens = (delivered / BYTES_PER_TOKEN) as u64 + STEP_TOKENS;
+        let told = decoder.reported().or_else(|| decoder.told());
+        let usage = match told {
+            Some(told) => Usage { completion: told.completion.max(tokens), ..told },
+            None => Usage { prompt, completion: tokens, ..Usage::default() },
+        };
+        let missing = self.price(&usage).unwrap_or_default().units().saturating_sub(money.reserved().units());
+        if missing > 0 {
+            money.extend(Usd::from_units(missing), (self.sinks.now_ms)())?;
+        }
+        self.paid_bytes = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_TOKEN);
+        Ok(())
+    }
+
+    /// The gateway itself ended the answer, for this reason.
+    pub fn cut(&mut self, error: &Error) {
+        self.outcome = Outcome::Cancelled;
+        self.error = Some(error.class().label);
+    }
+
+    /// Usage that was reported or told on the way.
+    pub fn usage_so_far(&self) -> Option<Usage> {
+        self.usage.or_else(|| self.decoder.as_ref().and_then(Decoder::reported))
     }
 
     /// What was exchanged, for counting.
@@ -251,10 +305,27 @@ impl Meter {
 
     /// What the attempt cost: nothing, not even a fee per request, when it failed before anything was counted.
     fn charged(&self, usage: &Usage) -> Option<Usd> {
-        if self.outcome != Outcome::Completed && *usage == Usage::default() {
+        let free = self.free_if_cancelled && self.outcome == Outcome::Cancelled;
+        if free || (self.outcome != Outcome::Completed && *usage == Usage::default()) {
             return Some(Usd::ZERO);
         }
         self.cost(usage)
+    }
+
+    /// Settles what was set aside, unless the usage is still to be counted: then whoever counts does. The answer's
+    /// length is noted for later bounds.
+    fn pay(&self, usage: Option<&Usage>, charged: Option<Usd>, time_ms: i64) -> Option<Arc<dyn Settles>> {
+        if let (Some(usage), Some(payer), Outcome::Completed) =
+            (usage, self.call.paying.purses.first(), self.outcome)
+        {
+            payer.learned().note(&self.target.model, usage.completion);
+        }
+        let money = Arc::clone(self.held.as_ref()?.money.as_ref()?);
+        if usage.is_none() && charged.is_none() {
+            return Some(money);
+        }
+        money.settle(charged.unwrap_or_default(), time_ms);
+        None
     }
 
     /// What the attempt says of its target.
@@ -310,13 +381,19 @@ impl Meter {
         let credential = chosen.map(|chosen| (Arc::clone(&chosen.credential), chosen.probe));
         let finished =
             Finished { target: self.target.clone(), credential, seen: self.observation(usage.as_ref()) };
-        let cost = usage.as_ref().and_then(|usage| self.charged(usage));
+        let time_ms = (self.sinks.now_ms)();
+        let mut cost = usage.as_ref().and_then(|usage| self.charged(usage));
+        if self.free_if_cancelled && self.outcome == Outcome::Cancelled {
+            cost = Some(Usd::ZERO);
+        }
         let Paying { markup, tag_sets, .. } = &self.call.paying;
+        let charged = cost.map(|cost| markup.charged(cost));
+        let held = self.pay(usage.as_ref(), charged, time_ms);
         let receipt = Receipt {
             call_id: self.call.call_id,
             attempt: self.number,
             request_id: Arc::clone(&self.call.request_id),
-            time_ms: (self.sinks.now_ms)(),
+            time_ms,
             caller: self.call.caller.clone(),
             tags: Arc::clone(&self.call.tags),
             requested_model: Arc::clone(&self.call.requested_model),
@@ -332,10 +409,10 @@ impl Meter {
             ttft_ms: self.ttft.map(millis),
             duration_ms,
             unmetered: usage.is_none().then(|| self.unmetered()),
-            charged: cost.map(|cost| markup.charged(cost)),
+            charged,
             markup: *markup,
             tag_sets: Arc::clone(tag_sets),
-            held: None,
+            held,
             cost,
             usage,
             estimated: self.estimated,

@@ -32,7 +32,7 @@ pub mod usage;
 
 pub use decode::{DecodeError, Fed};
 pub use encode::{Encoded, Media, Order};
-pub use envelope::Envelope;
+pub use envelope::{Cut, Envelope};
 pub use fault::Fault;
 pub use format::{Decoder, Reading, Reply, WireFormat};
 pub use quirks::Quirks;

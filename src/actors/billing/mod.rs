@@ -104,7 +104,12 @@ fn completed(batch: Arc<Batch>) -> Arc<Batch> {
         return batch;
     }
     let mut batch = Arc::unwrap_or_clone(batch);
-    batch.receipts.iter_mut().for_each(completion::complete);
+    for receipt in &mut batch.receipts {
+        completion::complete(receipt);
+        if let Some(held) = receipt.held.take() {
+            held.settle(receipt.charged.unwrap_or_default(), receipt.time_ms);
+        }
+    }
     Arc::new(batch)
 }
 

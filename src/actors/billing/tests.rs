@@ -92,6 +92,7 @@ async fn a_receipt_without_usage_is_completed_settled_and_measured() {
         request,
         delivered: "hello world".to_owned(),
         delivered_len: 11,
+        told: None,
     };
     run.send(vec![Receipt { usage: None, unmetered: Some(unmetered), ..receipt(1) }]).await;
     assert_eq!(run.flush(LONG).await, 0);

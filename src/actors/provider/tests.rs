@@ -116,6 +116,8 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         timeouts: crate::config::testing::row("up", 1).timeouts,
         session: None,
         tokens: 1,
+        asked: crate::policy::budget::Size { prompt: 1, max_output: None, n: 1, tier: None },
+        money: None,
         events,
     });
     let verdict = address.send(Execute { attempt, permit: None }).await.unwrap();

@@ -1,10 +1,11 @@
 //! What an attempt may cost: the bound that is reserved before it is sent.
 
+use std::sync::Arc;
+
 use super::Purse;
 use crate::catalog::{Offer, ServiceTier};
 use crate::chat::Usage;
 use crate::money::{Markup, Usd};
-use std::sync::Arc;
 
 /// Output tokens that an answer is expected to take when neither the request nor experience says.
 const OUTPUT_UNKNOWN: u64 = 4_096;
@@ -14,7 +15,7 @@ pub const STEP_TOKENS: u64 = 256;
 
 /// What is asked of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct Size {
     /// Tokens of the prompt, roughly.
     pub prompt: u64,
     /// `max_tokens`, if it was given.
@@ -36,7 +37,7 @@ pub struct Bound {
 
 impl Bound {
     /// The bound of an offer; nothing where there is no price.
-    pub fn of(offer: Option<&Offer>, asked: &Asked, markup: Markup, payer: Option<&Arc<Purse>>) -> Self {
+    pub fn of(offer: Option<&Offer>, asked: &Size, markup: Markup, payer: Option<&Arc<Purse>>) -> Self {
         let Some((offer, price)) = offer.and_then(|offer| Some((offer, offer.price.as_deref()?))) else {
             return Self { whole: Usd::ZERO, start: Usd::ZERO };
         };
@@ -55,7 +56,8 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Capabilities, Price, Rates, Traits};
+    use crate::catalog::{Capabilities, Price, Rates};
+    use crate::chat::Traits;
 
     fn offer(max_output: Option<u64>) -> Offer {
         let usd = |units| Some(Usd::from_units(units));
@@ -75,14 +77,14 @@ mod tests {
 
     #[test]
     fn the_bound_is_what_was_asked_or_is_usual_or_the_model_can_do() {
-        let asked = Asked { prompt: 100, max_output: None, n: 1, tier: None };
-        let whole = |offer: &Offer, asked: &Asked, payer: Option<&Arc<Purse>>| {
+        let asked = Size { prompt: 100, max_output: None, n: 1, tier: None };
+        let whole = |offer: &Offer, asked: &Size, payer: Option<&Arc<Purse>>| {
             Bound::of(Some(offer), asked, Markup::default(), payer).whole.units()
         };
         assert_eq!(whole(&offer(None), &asked, None), 100 + 40_960);
         assert_eq!(whole(&offer(Some(1_000)), &asked, None), 100 + 10_000);
-        assert_eq!(whole(&offer(None), &Asked { max_output: Some(7), ..asked }, None), 170);
-        assert_eq!(whole(&offer(None), &Asked { max_output: Some(7), n: 3, ..asked }, None), 310);
+        assert_eq!(whole(&offer(None), &Size { max_output: Some(7), ..asked }, None), 170);
+        assert_eq!(whole(&offer(None), &Size { max_output: Some(7), n: 3, ..asked }, None), 310);
         let purse = Purse::new("this key".into(), Arc::default());
         (0..50).for_each(|_| purse.learned().note(&"m".into(), 60));
         assert_eq!(whole(&offer(None), &asked, Some(&purse)), 100 + 640);

@@ -16,7 +16,7 @@ mod tests;
 
 use crate::money::Usd;
 
-pub use bound::{Asked, Bound, STEP_TOKENS};
+pub use bound::{Bound, STEP_TOKENS, Size};
 pub use calendar::{Calendar, Window};
 pub use hold::Hold;
 pub use learned::Learned;

@@ -1,0 +1,48 @@
+//! Paying for an attempt: what it may cost is set aside before it is sent.
+
+use std::sync::Arc;
+
+use super::Dispatch;
+use crate::catalog::ServiceTier;
+use crate::chat::ChatRequest;
+use crate::error::Error;
+use crate::policy::budget::{Bound, Hold, Size};
+use crate::policy::route::Target;
+
+/// Tokens that an image, a sound or a file in a prompt is taken for.
+const ATTACHMENT_TOKENS: u64 = crate::policy::tokens::ATTACHMENT_TOKENS;
+
+/// What a request asks of a model, for what it costs.
+pub fn asked(request: &ChatRequest, body: &[u8]) -> Size {
+    let attached = [request.uses.images, request.uses.audio, request.uses.files];
+    let attachments = attached.into_iter().filter(|there| *there).count() as u64;
+    let tier = std::str::from_utf8(body).ok().and_then(|body| request.field(body, "service_tier"));
+    Size {
+        prompt: request.prompt_estimate + attachments * ATTACHMENT_TOKENS,
+        max_output: request.max_output,
+        n: request.n,
+        tier: tier.and_then(|tier| ServiceTier::parse(tier.trim_matches('"'))),
+    }
+}
+
+impl Dispatch {
+    /// Sets aside what an attempt at this target may cost. A stream makes do with its beginning, since it is ended where
+    /// no more can be had.
+    ///
+    /// # Errors
+    /// 402: a budget does not allow it.
+    pub(super) fn set_aside(&self, target: &Target) -> Result<Option<Arc<Hold>>, Error> {
+        let paying = &self.order.call.paying;
+        if paying.purses.is_empty() {
+            return Ok(None);
+        }
+        let payer = paying.purses.first();
+        let bound = Bound::of(target.offer.as_deref(), &self.order.asked, paying.markup, payer);
+        let now_ms = (self.order.now_ms)();
+        let held = match Hold::reserve(&paying.purses, bound.whole, now_ms) {
+            Err(_) if self.order.request.stream => Hold::reserve(&paying.purses, bound.start, now_ms),
+            held => held,
+        };
+        Ok(Some(Arc::new(held?)))
+    }
+}
