@@ -142,8 +142,16 @@ impl Link {
     /// # Errors
     /// When there is no usable answer in time.
     pub async fn call(&self, call: &Call) -> Result<Value, Lost> {
+        self.call_within(self.0.timeout, call).await
+    }
+
+    /// Runs a script for a request that has waited already: `limit` is what is left.
+    ///
+    /// # Errors
+    /// When there is no usable answer in time.
+    pub async fn call_within(&self, limit: Duration, call: &Call) -> Result<Value, Lost> {
         let mut connection = self.connection()?;
-        self.timed(async { run(&mut connection, call).await }).await
+        self.timed(limit.min(self.0.timeout), async { run(&mut connection, call).await }).await
     }
 
     /// Runs scripts together, in one round trip where one server has all keys; each has an answer of its own.
@@ -159,7 +167,7 @@ impl Link {
             async move { Ok::<_, RedisError>(run(&mut connection, call).await) }
         });
         let together = async { Ok(futures_util::future::join_all(each).await) };
-        match self.timed(together).await {
+        match self.timed(self.0.timeout, together).await {
             Ok(answers) => {
                 let answers = answers.into_iter().map(|answer| {
                     let answer = answer.and_then(|it| it);
@@ -179,7 +187,7 @@ impl Link {
         let mut connection = self.connection()?;
         let mut command = redis::cmd("PUBLISH");
         command.arg(channel).arg("1");
-        self.timed(async { connection.send(&command).await }).await.map(drop)
+        self.timed(self.0.timeout, async { connection.send(&command).await }).await.map(drop)
     }
 
     /// Calls `told` when the channel begins to be heard, and at each word in it; returns when it ends, or after a long silence.
@@ -200,9 +208,13 @@ impl Link {
         self.0.connection.load().as_deref().cloned().ok_or(Lost::Down)
     }
 
-    async fn timed<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, Lost> {
+    async fn timed<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Lost> {
         self.0.round_trips.fetch_add(1, Ordering::Relaxed);
-        let answer = timeout(self.0.timeout, answer).await;
+        let answer = timeout(limit, answer).await;
         let answer = match answer {
             Ok(Ok(answer)) => {
                 self.0.late.store(0, Ordering::Relaxed);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::script::{Call, QUOTA, numbers};
 use super::{Fleet, OnLoss};
@@ -22,8 +23,14 @@ const TICK_CALLS: usize = 500;
 /// The quotas that were asked for lately, and what stands in for them while Redis is gone.
 #[derive(Default)]
 pub(super) struct Quotas {
-    active: DashMap<Box<str>, Arc<KeyQuota>>,
+    active: DashMap<Box<str>, Active>,
     shares: DashMap<Box<str>, Arc<KeyQuota>>,
+}
+
+/// A quota, and the turn of whoever asks for it: those behind may find that enough was had.
+struct Active {
+    quota: Arc<KeyQuota>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Fleet {
@@ -49,11 +56,19 @@ impl Fleet {
         if let Some(permit) = quota.admit_in_hand(tokens, now)? {
             return Ok(permit);
         }
+        let turn = self.0.quotas.remember(scope, quota);
+        let mine = timeout(self.0.setup.timeout / 2, turn.lock()).await;
+        if mine.is_ok()
+            && let Some(permit) = quota.admit_in_hand(tokens, now)?
+        {
+            return Ok(permit);
+        }
         let mut permit = quota.admit_credited()?;
-        self.0.quotas.remember(scope, quota);
         let credits = quota.credits();
         let wish = credits.ask(limits, tokens, self.replicas());
-        match self.0.link.call(&self.quota_call(scope, limits, &wish)).await {
+        let rest = self.0.setup.timeout.saturating_sub(now.elapsed());
+        let call = self.quota_call(scope, limits, &wish);
+        match self.0.link.call_within(rest, &call).await {
             Ok(answer) => {
                 let minute = credits.granted(&wish, read(&numbers(&answer)), tokens, quota.since(now))?;
                 permit.hold(credits, minute, tokens, limits);
@@ -105,9 +120,9 @@ impl Fleet {
     /// Tops up what is used, gives back what is not; all of it in few round trips.
     pub(super) async fn tick_quotas(&self) {
         let replicas = self.replicas();
-        self.0.quotas.active.retain(|_, quota| !quota.credits().is_idle());
+        self.0.quotas.active.retain(|_, active| !active.quota.credits().is_idle());
         let wishes = self.0.quotas.active.iter().filter_map(|entry| {
-            let quota = Arc::clone(entry.value());
+            let quota = Arc::clone(&entry.quota);
             let wish = quota.credits().plan(quota.limits(), replicas)?;
             Some((self.quota_call(entry.key(), quota.limits(), &wish), wish, quota))
         });
@@ -118,7 +133,7 @@ impl Fleet {
     /// Gives back everything that is held.
     pub(super) async fn give_back_quotas(&self) {
         let wishes = self.0.quotas.active.iter().filter_map(|entry| {
-            let quota = Arc::clone(entry.value());
+            let quota = Arc::clone(&entry.quota);
             let wish = quota.credits().give_back()?;
             Some((self.quota_call(entry.key(), quota.limits(), &wish), wish, quota))
         });
@@ -147,16 +162,14 @@ impl Fleet {
 }
 
 impl Quotas {
-    fn remember(&self, scope: &str, quota: &Arc<KeyQuota>) {
-        match self.active.entry(scope.into()) {
-            Entry::Occupied(mut entry) if !Arc::ptr_eq(entry.get(), quota) => {
-                entry.insert(Arc::clone(quota));
-            }
-            Entry::Occupied(_) => {}
-            Entry::Vacant(entry) => {
-                entry.insert(Arc::clone(quota));
-            }
+    fn remember(&self, scope: &str, quota: &Arc<KeyQuota>) -> Arc<Mutex<()>> {
+        let made = || Active { quota: Arc::clone(quota), turn: Arc::default() };
+        let mut active = self.active.entry(scope.into()).or_insert_with(made);
+        if !Arc::ptr_eq(&active.quota, quota) {
+            // Other limits.
+            *active = made();
         }
+        Arc::clone(&active.turn)
     }
 
     /// The quota of one of `replicas`, which goes on counting from one loss of Redis to the next.

@@ -1,6 +1,6 @@
 //! What one replica holds of a quota that a fleet shares: requests and tokens that were had from Redis and not used yet.
 //!
-//! A key with a high limit is topped up ahead of its calls, by its rate and by at most a hundredth of the limit over all
+//! A key with a high limit is topped up ahead of its calls, by its rate and by at most a fiftieth of the limit over all
 //! replicas; one with a low limit holds nothing and asks for each call, which is exact. What is held and not used goes
 //! back. Without I/O or clock: what to ask is said here, the asking is done elsewhere.
 //!
@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{Denied, Gauge, Limits, Snapshot};
 
 /// Tokens and requests held ahead, over all replicas: this part of the limit.
-const AHEAD_PART: i64 = 100;
+const AHEAD_PART: i64 = 50;
 /// They last so many ticks.
 const AHEAD_TICKS: i64 = 3;
 /// Fractions of a request that rates are counted in.
@@ -247,7 +247,10 @@ impl State {
             limit.map_or(0, |limit| i64::from(limit.get()) / (AHEAD_PART * i64::from(replicas.max(1))))
         };
         let soon = |rate: i64| (rate * AHEAD_TICKS + RATE_PARTS - 1) / RATE_PARTS;
-        (soon(self.rate.0).min(most(limits.rpm)), soon(self.rate.1).min(most(limits.tpm)))
+        // A burst that has just begun is no rate yet.
+        let requests = self.rate.0.max(self.drawn.0.saturating_mul(RATE_PARTS));
+        let tokens = self.rate.1.max(self.drawn.1.saturating_mul(RATE_PARTS));
+        (soon(requests).min(most(limits.rpm)), soon(tokens).min(most(limits.tpm)))
     }
 
     /// Takes the debt over into a wish.
