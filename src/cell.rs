@@ -19,6 +19,7 @@ use crate::http::body_room::BodyRoom;
 use crate::http::door;
 use crate::http::front::Front;
 use crate::http::readiness::Readiness;
+use crate::journal::Journal;
 use crate::policy::account::Accounts;
 use crate::policy::vault::Vault;
 use crate::receipt::Batch;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub fleet: Option<Fleet>,
     /// Where receipts go.
     pub billing: Recipient<Arc<Batch>>,
+    /// Where receipts are written.
+    pub journal: Arc<Journal>,
     /// Process-wide numbers.
     pub gauges: Gauges,
     /// Whether calls are taken.
@@ -68,7 +71,7 @@ impl Shared {
 
     /// Starts a cell on this thread.
     pub fn start_cell(&self) -> Data<Front> {
-        let outbox = Outbox::new(self.billing.clone(), self.gauges.unsettled.clone());
+        let outbox = Outbox::journalled(self.billing.clone(), &self.gauges, self.journal.writer());
         let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.live.load_full();
         let links = current.settings.providers.values().filter_map(|provider| {

@@ -11,6 +11,7 @@ pub mod error;
 pub mod fleet;
 pub mod gateway;
 pub mod http;
+pub mod journal;
 pub mod json;
 pub mod money;
 pub mod policy;

@@ -101,6 +101,17 @@ pub struct Receipt {
     pub price: Option<Arc<crate::catalog::Price>>,
     /// Service tier the upstream said it served (`flex`, `priority`, ...), which may change the price.
     pub service_tier: Option<Arc<str>>,
+    /// Where the journal holds it; `None` while it is in memory alone.
+    pub place: Option<Place>,
+}
+
+/// Where in the journal a receipt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the segment, unique in this process.
+    pub segment: u64,
+    /// Where its record ends, bytes from the segment's beginning.
+    pub end: u64,
 }
 
 impl Receipt {

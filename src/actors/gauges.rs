@@ -1,13 +1,13 @@
 //! Numbers that change too often for messages: shared atomics, written on any thread and read by a scrape.
 //!
 //! Invariants: [`InFlight`] is counted down by a guard, so also on cancel and panic; [`Unsettled`] counts every
-//! receipt that Billing has taken and the store has not booked yet.
+//! receipt that Billing holds in memory and the store has not booked yet.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use crate::journal::Segments;
 
 use crate::fleet::Fleet;
 
@@ -20,8 +20,10 @@ pub const UNSETTLED_MAX: u64 = 100_000;
 pub struct Gauges {
     /// Client calls being served.
     pub in_flight: InFlight,
-    /// Receipts taken by Billing and not yet in the store.
+    /// Receipts that Billing holds in memory.
     pub unsettled: Unsettled,
+    /// What is written of receipts that are not in the store.
+    pub journal: Arc<Segments>,
     /// Whether the store takes what Billing gives it.
     pub store_up: StoreUp,
     /// How the last reload went.
@@ -30,6 +32,18 @@ pub struct Gauges {
     pub memory: MemoryState,
     /// What is shared with other replicas, once it is; empty where nothing is.
     pub fleet: Arc<OnceLock<Fleet>>,
+}
+
+impl Gauges {
+    /// Receipts that are not in the store, wherever they wait.
+    pub fn unsettled_receipts(&self) -> u64 {
+        self.unsettled.alone().saturating_add(self.journal.unsettled())
+    }
+
+    /// Seconds since the oldest receipt of the journal ended that is not in the store.
+    pub fn journal_lag_s(&self) -> i64 {
+        self.journal.oldest_ms().map_or(0, |oldest_ms| (seconds() - oldest_ms / 1_000).max(0))
+    }
 }
 
 /// Whether the process has as much memory as it may have.
@@ -112,20 +126,27 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// Receipts on their way to the store; a watch, so that a flush can wait for none.
-#[derive(Clone, Debug)]
-pub struct Unsettled(Arc<watch::Sender<u64>>);
+/// Receipts in Billing's memory on their way to the store.
+#[derive(Clone, Debug, Default)]
+pub struct Unsettled(Arc<Held>);
 
-impl Default for Unsettled {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
-    }
+#[derive(Debug, Default)]
+struct Held {
+    /// Those that are nowhere else.
+    alone: AtomicU64,
+    /// Those that the journal has, too.
+    journalled: AtomicU64,
 }
 
 impl Unsettled {
-    /// Receipts not yet settled.
+    /// Receipts in memory.
     pub fn get(&self) -> u64 {
-        *self.0.borrow()
+        self.alone().saturating_add(self.0.journalled.load(Ordering::Relaxed))
+    }
+
+    /// Those of them that are in memory alone: a process that dies loses them.
+    pub fn alone(&self) -> u64 {
+        self.0.alone.load(Ordering::Relaxed)
     }
 
     /// True when Billing should be given no more.
@@ -133,21 +154,31 @@ impl Unsettled {
         self.get() >= UNSETTLED_MAX
     }
 
-    /// Billing took `count` receipts.
+    /// Billing took `count` receipts that are nowhere else.
     pub fn add(&self, count: usize) {
-        self.0.send_modify(|held| *held = held.saturating_add(count as u64));
+        self.0.alone.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// The store booked `count` receipts.
+    /// The store booked `count` of those.
     pub fn sub(&self, count: usize) {
-        self.0.send_modify(|held| *held = held.saturating_sub(count as u64));
+        less(&self.0.alone, count);
     }
 
-    /// Waits until there are none.
-    pub async fn none(&self) {
-        // The sender lives as long as `self`: the wait cannot fail.
-        let _ = self.0.subscribe().wait_for(|held| *held == 0).await;
+    /// Billing took `count` receipts that are in the journal.
+    pub fn add_journalled(&self, count: usize) {
+        self.0.journalled.fetch_add(count as u64, Ordering::Relaxed);
     }
+
+    /// The store booked `count` of those, or Billing let go of them.
+    pub fn sub_journalled(&self, count: usize) {
+        less(&self.0.journalled, count);
+    }
+}
+
+/// Counts down, to nothing at most.
+fn less(number: &AtomicU64, count: usize) {
+    let _ = number
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(count as u64)));
 }
 
 /// Whether the last settlement reached the store; true until one fails.

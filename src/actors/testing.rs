@@ -53,6 +53,7 @@ pub fn receipt(attempt: u16) -> Receipt {
         held: None,
         price: Some(Arc::new(Price { rates, ..Price::default() })),
         service_tier: None,
+        place: None,
     }
 }
 

@@ -44,6 +44,7 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, Log, ModelTimeouts, OnCancel,
-    ProbeRule, Provider, ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
+    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, JournalSettings, Log,
+    ModelTimeouts, OnCancel, OnFull, ProbeRule, Provider, ReasoningSettings, Route, Server, Settings,
+    Tending, Timeouts,
 };

@@ -52,6 +52,7 @@ fn kind(kind: Kind) -> String {
         Kind::Count(min, max) => format!("{min} to {max}"),
         Kind::AutoCount(min, max) => format!("`auto`, or {min} to {max}"),
         Kind::Duration => "duration".into(),
+        Kind::DurationOrNever => "duration, or `0s`".into(),
         Kind::Size(min, max) => format!("size, {} to {}", units::size_text(min), units::size_text(max)),
         Kind::Listen => "`host:port`".into(),
         Kind::Url => "http or https address".into(),

@@ -12,7 +12,10 @@ use super::problem::Problem;
 use super::reader::Reader;
 use super::rows::Rows;
 use super::secret::{self, Outside, Resolved, Secret};
-use super::settings::{CatalogSettings, Log, Provider, ReasoningSettings, RoutingSettings, Server, Settings};
+use super::settings::{
+    CatalogSettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings, RoutingSettings, Server,
+    Settings,
+};
 use super::{aliases, effective, provider, redis, validate};
 use crate::chat::Routing;
 
@@ -56,6 +59,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
             memory: read.count("reasoning.memory"),
             life: read.duration("reasoning.life"),
         },
+        journal: journal(&read),
         routing: RoutingSettings {
             mode: read.text("routing.mode").as_deref().and_then(Routing::parse).unwrap_or_default(),
             exploration: read
@@ -103,6 +107,19 @@ fn server(read: &Reader<'_>) -> Server {
         write_timeout: read.duration("server.write_timeout"),
         memory_limit: read.number("server.memory_limit"),
         config_watch: read.flag("server.config_watch"),
+    }
+}
+
+fn journal(read: &Reader<'_>) -> JournalSettings {
+    JournalSettings {
+        fsync_interval: read.duration("journal.fsync_interval"),
+        segment_bytes: read.number("journal.segment_bytes").unwrap_or_default(),
+        max_bytes: read.number("journal.max_bytes").unwrap_or_default(),
+        memory_receipts: read.count("journal.memory_receipts"),
+        on_full: match read.text("journal.on_full").as_deref() {
+            Some("continue_unjournalled") => OnFull::ContinueUnjournalled,
+            _ => OnFull::Shed,
+        },
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Kind {
     AutoCount(u64, u64),
     /// A duration with its unit.
     Duration,
+    /// A duration with its unit, or `0s`: never.
+    DurationOrNever,
     /// A size with its unit; bounds in bytes, included.
     Size(u64, u64),
     /// `host:port`; port 0 asks the system for one.
@@ -79,7 +81,7 @@ const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 43] = [
+const GENERAL_KEYS: [Key; 48] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -111,6 +113,11 @@ const GENERAL_KEYS: [Key; 43] = [
     key("ops.listen", Kind::Listen, Some("127.0.0.1:9090"), "Address of the ops listener (/metrics, /admin, /health)."),
     key("reasoning.memory", Kind::Size(0, 64 * GIB), Some("64MiB"), "Reasoning blocks (signatures, encrypted items) kept in memory for clients that do not send `reasoning_details` back; the oldest go first. `0B` keeps none."),
     key("reasoning.life", Kind::Duration, Some("1h"), "How long a reasoning block is kept for the next turn."),
+    key("journal.fsync_interval", Kind::DurationOrNever, Some("200ms"), "How often receipts in the journal are made to outlast a loss of power; a process that is killed loses none anyway. `0s`: left to the system."),
+    key("journal.segment_bytes", Kind::Size(4 * KIB, GIB), Some("8MiB"), "Size from which on a worker begins another file in `<data_dir>/journal`."),
+    key("journal.max_bytes", Kind::Size(64 * KIB, 1024 * GIB), Some("4GiB"), "Bytes of the whole journal: what may wait while the store takes nothing."),
+    key("journal.memory_receipts", Kind::Count(100, 1_000_000), Some("20000"), "Receipts held in memory at most while the store is behind; the others wait in the journal alone and are read back from it."),
+    key("journal.on_full", Kind::Choice(&["shed", "continue_unjournalled"]), Some("shed"), "What happens while receipts cannot be journalled: new calls are answered with 503, or go on with their receipts in memory alone."),
     key("catalog.file", Kind::Path, None, "A catalogue file that replaces the shipped one."),
     key("catalog.strict", Kind::Bool, Some("false"), "Refuse model names that the catalogue does not know, instead of sending them on unpriced."),
     key("catalog.auto", Kind::Names, None, "Canonical names that replace the catalogue's own pool for `model: auto`."),

@@ -33,6 +33,8 @@ pub struct Settings {
     pub redis: RedisSettings,
     /// Reasoning that is kept for clients that do not bring it back.
     pub reasoning: ReasoningSettings,
+    /// How receipts are kept on disk until the store has them.
+    pub journal: JournalSettings,
     /// How targets are chosen where nobody says.
     pub routing: RoutingSettings,
     /// The catalogue and how it is used.
@@ -103,6 +105,30 @@ pub struct ReasoningSettings {
     pub memory: usize,
     /// How long each block is held.
     pub life: Duration,
+}
+
+/// How receipts are kept on disk until the store has them.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalSettings {
+    /// How often what was written is synchronised; zero: never.
+    pub fsync_interval: Duration,
+    /// Bytes of one segment.
+    pub segment_bytes: u64,
+    /// Bytes of all of them.
+    pub max_bytes: u64,
+    /// Receipts that Billing holds in memory at most, those apart that are nowhere else.
+    pub memory_receipts: usize,
+    /// What happens while nothing can be written.
+    pub on_full: OnFull,
+}
+
+/// What happens while receipts cannot be journalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// No new calls.
+    Shed,
+    /// Calls go on, their receipts are in memory alone.
+    ContinueUnjournalled,
 }
 
 /// The catalogue and how it is used.

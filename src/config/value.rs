@@ -36,7 +36,10 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
         Kind::AutoCount(min, max) => {
             count(value, min, max).map(Typed::Number).map_err(|why| format!("{why}, or `auto`"))
         }
-        Kind::Duration => units::duration(&scalar(value)?).map(Typed::Duration),
+        Kind::DurationOrNever if matches!(scalar(value)?.trim(), "0" | "0s" | "0ms") => {
+            Ok(Typed::Duration(Duration::ZERO))
+        }
+        Kind::Duration | Kind::DurationOrNever => units::duration(&scalar(value)?).map(Typed::Duration),
         Kind::Size(min, max) => units::size(&scalar(value)?, min, max).map(Typed::Number),
         Kind::Listen => listen(&scalar(value)?).map(Typed::Text),
         Kind::Url => url(&text(value)?).map(Typed::Text),

@@ -5,8 +5,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dashmap::DashMap;
@@ -37,7 +37,9 @@ const LIFE_MS: i64 = 2 * 86_400_000;
 /// Leases in one round trip at a tick.
 const TICK_CALLS: usize = 500;
 /// Jobs that wait; another one goes to another replica.
-const JOBS_MAX: usize = 64;
+const JOBS_MAX: usize = 4_096;
+/// Processes that are gone, of which it is said to every budget.
+const GONE_MAX: usize = 256;
 /// How often a call asks again, when others were faster.
 const ROUNDS: u32 = 3;
 /// After a refusal a budget is not asked for again before this.
@@ -104,11 +106,18 @@ struct State {
     refused_ms: i64,
 }
 
-/// A rebuild to do.
+/// Something to do for a budget beside the ticks.
 struct Job {
     payer: Payer,
     window: Window,
-    token: String,
+    task: Task,
+}
+
+enum Task {
+    /// To read the ledger, for the job of this token.
+    Seed(String),
+    /// To say who is gone.
+    Bury,
 }
 
 /// The budgets of this process.
@@ -116,6 +125,8 @@ pub(super) struct Budgets {
     leases: DashMap<Payer, Ledger>,
     jobs: mpsc::Sender<Job>,
     waiting: Mutex<mpsc::Receiver<Job>>,
+    /// Processes that are gone and settled; the last ones.
+    gone: std::sync::Mutex<Vec<String>>,
     in_hand: AtomicI64,
     shared: AtomicI64,
 }
@@ -127,6 +138,7 @@ impl Default for Budgets {
             leases: DashMap::new(),
             jobs,
             waiting: Mutex::new(waiting),
+            gone: std::sync::Mutex::default(),
             in_hand: AtomicI64::new(0),
             shared: AtomicI64::new(0),
         }
@@ -245,17 +257,29 @@ impl Fleet {
         }
     }
 
-    /// All that the process `boot` ever booked is in the ledger, and it is gone: what it held comes back.
-    pub async fn departed(&self, boot: &str) {
-        let now = now_ms();
-        let keys = self.0.budgets.leases.iter().filter_map(|it| {
-            let window = it.purse.count(now)?.window;
-            Some(Call::new(&DEPARTED, self.key(it.key(), window)).text(boot))
-        });
-        let calls: Vec<Call> = keys.collect();
-        for some in calls.chunks(TICK_CALLS) {
-            let _ = self.0.link.batch(some).await;
+    /// All that the process `boot` ever booked is in the ledger, and it is gone: what it held comes back. Every budget is
+    /// told when its lease is next reported anew; twice is once.
+    pub fn departed(&self, boot: &str) {
+        let mut gone = self.0.budgets.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        if gone.iter().any(|known| known == boot) {
+            return;
         }
+        if gone.len() >= GONE_MAX {
+            gone.remove(0);
+        }
+        gone.push(boot.to_owned());
+        drop(gone);
+        let now = now_ms();
+        for it in &self.0.budgets.leases {
+            if let Some(count) = it.purse.count(now) {
+                self.later(it.key(), count.window, Task::Bury);
+            }
+        }
+    }
+
+    /// Has something done; one that finds no place is another replica's, or waits for the next rebuild.
+    fn later(&self, payer: &Payer, window: Window, task: Task) {
+        let _ = self.0.budgets.jobs.try_send(Job { payer: Arc::clone(payer), window, task });
     }
 
     /// Gives back all that is held; what was spent is in the ledger.
@@ -349,9 +373,10 @@ impl Fleet {
         sent.purse.grant(sent.window, from_nanos(ceiling));
         let token = word(&answer, 6);
         if !token.is_empty() {
-            // One that finds no place goes to another replica, once its time is over.
-            let job = Job { payer: Arc::clone(&sent.payer), window: sent.window, token };
-            let _ = self.0.budgets.jobs.try_send(job);
+            self.later(&sent.payer, sent.window, Task::Seed(token));
+        }
+        if generation != report.generation {
+            self.later(&sent.payer, sent.window, Task::Bury);
         }
         ceiling
     }
@@ -360,16 +385,32 @@ impl Fleet {
     pub(super) async fn work(&self, sums: &dyn Sums) {
         let mut waiting = self.0.budgets.waiting.lock().await;
         while let Some(job) = waiting.recv().await {
-            let sum = timeout(SUMS_DEADLINE, sums.spent(&job.payer, job.window)).await.ok().flatten();
-            let Some(sum) = sum else {
-                tracing::warn!(
-                    payer = &*job.payer,
-                    "what a budget has spent cannot be read; no lease is granted"
-                );
-                continue;
-            };
-            let call = Call::new(&SEED, self.key(&job.payer, job.window)).text(&job.token);
-            let _ = self.0.link.call(&call.number(nanos_up(sum))).await;
+            match &job.task {
+                Task::Seed(token) => self.seed(&job, token, sums).await,
+                Task::Bury => self.bury(&job).await,
+            }
+        }
+    }
+
+    async fn seed(&self, job: &Job, token: &str, sums: &dyn Sums) {
+        let sum = timeout(SUMS_DEADLINE, sums.spent(&job.payer, job.window)).await.ok().flatten();
+        let Some(sum) = sum else {
+            tracing::warn!(
+                payer = &*job.payer,
+                "what a budget has spent cannot be read; no lease is granted"
+            );
+            return;
+        };
+        let call = Call::new(&SEED, self.key(&job.payer, job.window)).text(token);
+        let _ = self.0.link.call(&call.number(nanos_up(sum))).await;
+    }
+
+    async fn bury(&self, job: &Job) {
+        let gone = self.0.budgets.gone.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let call = |boot: &String| Call::new(&DEPARTED, self.key(&job.payer, job.window)).text(boot);
+        let calls: Vec<Call> = gone.iter().map(call).collect();
+        if !calls.is_empty() {
+            let _ = self.0.link.batch(&calls).await;
         }
     }
 

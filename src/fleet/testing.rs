@@ -124,6 +124,7 @@ impl Hash {
                 granted = tick.need;
             } else {
                 self.hungry = now + delays.alive;
+                self.due = self.due.min(now + delays.alive);
             }
         }
         self.replicas.get_mut(name).expect("just put").have += granted;
@@ -155,7 +156,8 @@ impl Hash {
         }
         self.base = (sum - self.snap).max(0);
         self.replicas.retain(|_, entry| entry.gone != 2);
-        (self.open, self.until, self.due) = (true, 0, now + self.due_in);
+        let left = self.replicas.values().any(|entry| entry.gone == 1);
+        (self.open, self.until, self.due) = (true, 0, now + if left { 0 } else { self.due_in });
         self.token.clear();
         true
     }

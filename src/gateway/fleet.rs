@@ -2,61 +2,79 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use super::StartError;
-use crate::actors::gauges::Unsettled;
+use crate::actors::gauges::Gauges;
 use crate::config::Settings;
 use crate::fleet::address::Address;
 use crate::fleet::{Fleet, OnLoss, Setup, Sum, Sums};
 use crate::http::door::now_ms;
+use crate::journal::Journal;
 use crate::money::Usd;
 use crate::policy::budget::Window;
 use crate::store::{GroupKind, KeyTable, Payer, SqliteStore, Store as _};
 
+/// How often is looked whether a process that is gone is settled.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Receipts are on their way to Billing for so long at most, before they count as unsettled.
 const OUTBOX_MS: i64 = 1_000;
 
-/// The fleet that the settings name, if they name one.
+/// The fleet that the settings name, if they name one; known to who shows numbers.
 ///
 /// # Errors
 /// An address that is none; it is not shown, since it may hold a password.
-pub(super) fn join(settings: &Settings, boot: &str) -> Result<Option<Fleet>, StartError> {
+pub(super) fn join(
+    settings: &Settings,
+    journal: &Journal,
+    gauges: &Gauges,
+) -> Result<Option<Fleet>, StartError> {
     let redis = &settings.redis;
     let Some(url) = &redis.url else { return Ok(None) };
     let address = Address::parse(url.expose()).map_err(|why| StartError(format!("redis.url: {why}")))?;
     let on_loss = if redis.deny_on_loss { OnLoss::Deny } else { OnLoss::LocalShare };
-    let (timeout, prefix, boot) = (redis.timeout, redis.prefix.clone(), boot.to_owned());
-    Ok(Some(Fleet::new(Setup { address, timeout, on_loss, prefix, boot })))
+    // The journal's, so that whoever settles what this process leaves can say so.
+    let (timeout, prefix, boot) = (redis.timeout, redis.prefix.clone(), journal.boot().to_string());
+    let fleet = Fleet::new(Setup { address, timeout, on_loss, prefix, boot });
+    // There is one gateway to a set of gauges.
+    let _ = gauges.fleet.set(fleet.clone());
+    Ok(Some(fleet))
 }
 
-/// Runs it, and tells it of the changes that this process makes.
+/// Runs it, and tells it of the changes that this process makes and of the processes that are gone.
 pub(super) fn run(
     fleet: Option<&Fleet>,
     keys: &Arc<KeyTable>,
     store: &SqliteStore,
-    unsettled: &Unsettled,
+    gauges: &Gauges,
+    journal: Arc<Journal>,
 ) -> JoinHandle<()> {
     let Some(fleet) = fleet.cloned() else { return tokio::task::spawn_local(async {}) };
     let keys = Arc::clone(keys);
-    let (store, unsettled) = (store.clone(), unsettled.clone());
-    let ledger = Ledger { store, unsettled, settled_ms: AtomicI64::new(0) };
+    let ledger = Ledger { store: store.clone(), gauges: gauges.clone(), settled_ms: AtomicI64::new(0) };
     tokio::task::spawn_local(async move {
-        let told = async {
+        let changes = async {
             loop {
                 keys.changed_here().await;
                 fleet.changed();
             }
         };
-        tokio::join!(fleet.run(&ledger), told);
+        let departures = async {
+            loop {
+                journal.departed().iter().for_each(|boot| fleet.departed(&boot.to_string()));
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::join!(fleet.run(&ledger), changes, departures);
     })
 }
 
 /// The ledger, as the fleet reads it.
 struct Ledger {
     store: SqliteStore,
-    unsettled: Unsettled,
+    gauges: Gauges,
     settled_ms: AtomicI64,
 }
 
@@ -70,8 +88,10 @@ impl Sums for Ledger {
     }
 
     fn settled_ms(&self) -> i64 {
-        if self.unsettled.get() == 0 {
-            self.settled_ms.store(now_ms() - OUTBOX_MS, Ordering::Relaxed);
+        // What is in memory alone has no date: then nothing is known anew.
+        if self.gauges.unsettled.alone() == 0 {
+            let reached = self.gauges.journal.oldest_ms().unwrap_or_else(now_ms) - OUTBOX_MS;
+            self.settled_ms.fetch_max(reached, Ordering::Relaxed);
         }
         self.settled_ms.load(Ordering::Relaxed)
     }

@@ -1,11 +1,12 @@
 //! The composition root: builds everything from the settings, in order, and takes it down in order.
 //!
-//! Start: folder, store, keys, metrics, billing, listeners. Stop: refuse new calls, let running ones finish,
+//! Start: folder, store, keys, journal, metrics, billing, listeners, what another process left unsettled. Stop: refuse new calls, let running ones finish,
 //! tell those that cannot, hand over and settle every receipt, close.
 
 mod admin_key;
 mod current;
 mod fleet;
+mod journal;
 mod listeners;
 mod memory;
 mod reload;
@@ -22,7 +23,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::actors::billing::{Billing, Flush, Pace};
+use crate::actors::billing::{Billing, Flush, Left, Pace};
 use crate::actors::gauges::Gauges;
 use crate::actors::live::{Live, Reloads};
 use crate::actors::messages::Drain;
@@ -36,6 +37,7 @@ use crate::fleet::Fleet;
 use crate::http::admin::Admin;
 use crate::http::body_room::BodyRoom;
 use crate::http::readiness::{Readiness, Stage};
+use crate::journal::Keeper;
 use crate::policy::account::Accounts;
 use crate::policy::vault::Vault;
 use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
@@ -67,6 +69,7 @@ pub struct Gateway {
     public: SocketAddr,
     ops: SocketAddr,
     servers: Vec<ServerHandle>,
+    keeper: Keeper,
     billing: Addr<Billing>,
     supervisors: Arc<Mutex<Vec<Addr<Supervisor>>>>,
     readiness: Arc<Readiness>,
@@ -93,12 +96,9 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let (store, keys) = storage(settings).await?;
         let (admin_key, admin_key_file) = admin_key::settle(settings)?;
-        let fleet = fleet::join(settings, &ulid::Ulid::generate().to_string())?;
         let gauges = Gauges::default();
-        if let Some(fleet) = fleet.clone() {
-            // Nobody else has put one there.
-            let _ = gauges.fleet.set(fleet);
-        }
+        let (journal, keeper) = journal::opened(settings, &gauges)?;
+        let fleet = fleet::join(settings, &journal, &gauges)?;
         let readiness = Arc::new(Readiness::new(gauges.clone()));
         let (cut, when_cut) = watch::channel(false);
         let accounts = Arc::<Accounts>::default();
@@ -107,18 +107,14 @@ impl Gateway {
         let live: Live = Arc::new(ArcSwap::from_pointee(current));
         let standings = Standings::new(Arc::clone(&live), Arc::clone(&accounts));
         let metrics = Metrics::launch(gauges.clone(), standings.clone()).map_err(failed("metrics: "))?;
-        let billing = Billing::launch(
-            Arc::new(Arc::new(store.clone()) as Arc<dyn Store>),
-            metrics.clone().recipient(),
-            gauges.clone(),
-            Pace::default(),
-        );
+        let billing = billing(settings, &store, &metrics, &gauges);
         let shared = Shared {
             live: Arc::clone(&live),
             accounts,
             keys: Arc::clone(&keys),
             fleet: fleet.clone(),
             billing: billing.clone().recipient(),
+            journal: Arc::clone(&journal),
             gauges: gauges.clone(),
             readiness: Arc::clone(&readiness),
             cut: when_cut,
@@ -137,15 +133,17 @@ impl Gateway {
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        let shared = fleet::run(fleet.as_ref(), &keys, &store, &gauges.unsettled);
+        let shared = fleet::run(fleet.as_ref(), &keys, &store, &gauges, journal);
         let polling =
             [poll(keys, store.clone(), fleet.as_ref()), reload::start(reloading, asked), memory, shared];
         cells_started(&supervisors).await?;
+        journal::replayed(&gauges.journal).await;
         readiness.advance(Stage::Ready);
         Ok(Self {
             public: public.address,
             ops: ops.address,
             servers: vec![public.handle, ops.handle],
+            keeper,
             billing,
             supervisors,
             readiness,
@@ -196,7 +194,7 @@ impl Gateway {
         self.admin_key_file.as_ref()
     }
 
-    /// Stops in order; returns the number of receipts that could not be settled, zero at best.
+    /// Stops in order; returns the number of receipts that are lost, zero at best. What the journal holds is not.
     pub async fn stop(self) -> u64 {
         self.stop_in_a_hurry_when(Duration::ZERO, std::future::pending()).await
     }
@@ -230,7 +228,8 @@ impl Gateway {
         for supervisor in supervisors {
             let _ = tokio::time::timeout(SETTLE_DEADLINE, supervisor.send(Drain)).await;
         }
-        let unsettled = self.billing.send(Flush { deadline: SETTLE_DEADLINE }).await.unwrap_or(u64::MAX);
+        let flush = self.billing.send(Flush { deadline: SETTLE_DEADLINE }).await;
+        let left = flush.unwrap_or(Left { lost: u64::MAX, kept: 0 });
         for server in &self.servers {
             server.stop(true).await;
         }
@@ -242,7 +241,8 @@ impl Gateway {
             polling.abort();
         }
         self.store.close().await;
-        unsettled
+        journal::closed(&self.keeper, left).await;
+        left.lost
     }
 
     /// Waits until no call is in flight, at most this long.
@@ -252,6 +252,18 @@ impl Gateway {
             sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Starts Billing before the store, with what another process left already to be settled.
+fn billing(
+    settings: &Settings,
+    store: &SqliteStore,
+    metrics: &Addr<Metrics>,
+    gauges: &Gauges,
+) -> Addr<Billing> {
+    let ledger = Arc::new(Arc::new(store.clone()) as Arc<dyn Store>);
+    let pace = Pace { memory_max: settings.journal.memory_receipts, ..Pace::default() };
+    Billing::launch(ledger, metrics.clone().recipient(), gauges.clone(), pace)
 }
 
 /// Follows changes of keys made elsewhere.

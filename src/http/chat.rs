@@ -127,8 +127,7 @@ async fn enter(
     }
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
-    let fetcher = front.fetcher.clone();
-    let session = ask.session;
+    let (fetcher, session) = (front.fetcher.clone(), ask.session);
     let dispatch = Dispatch::assign(&front.supervisor, key, ask, deadline, move || {
         let request = Arc::new(parsed);
         Ok(Order {

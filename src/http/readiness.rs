@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::actors::gauges::Gauges;
+use crate::journal::Standing;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +80,11 @@ impl Readiness {
     /// True while there is memory for new calls.
     pub fn memory_up(&self) -> bool {
         !self.gauges.memory.is_tight()
+    }
+
+    /// True while receipts are journalled.
+    pub fn journal_up(&self) -> bool {
+        self.gauges.journal.standing() == Standing::Ok
     }
 
     /// True when Billing can take more receipts without the gateway soon having to shed.

@@ -82,5 +82,6 @@ pub fn receipt(time_ms: i64) -> Receipt {
         held: None,
         price: None,
         service_tier: None,
+        place: None,
     }
 }

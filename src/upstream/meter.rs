@@ -418,6 +418,7 @@ impl Meter {
             estimated: self.estimated,
             price: self.target.offer.as_ref().and_then(|offer| offer.price.clone()),
             service_tier: self.service_tier.clone(),
+            place: None,
         };
         (self.sinks.receipt)(receipt);
         // Before the places are free: who comes next must know what this attempt found.

@@ -224,7 +224,7 @@ async fn what_a_replica_that_died_held_comes_back_once_its_journal_is_read() {
         replicas[1].call(20 * CALL, CALL).await;
     }
     replicas[1].crash();
-    replicas[0].fleet.departed("boot1").await;
+    replicas[0].fleet.departed("boot1");
     exhaust(&replicas[..1], &ledger).await;
     eventually("all of it can be spent", || async {
         exhaust(&replicas[..1], &ledger).await;

@@ -106,7 +106,7 @@ async fn health_tells_live_from_ready_on_both_listeners() {
     }
     assert_eq!(
         ready(&gateway).await.unwrap().1["checks"],
-        json!({"store": "ok", "billing": "ok", "memory": "ok"})
+        json!({"store": "ok", "billing": "ok", "memory": "ok", "journal": "ok"})
     );
 }
 

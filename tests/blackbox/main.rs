@@ -34,6 +34,7 @@ mod framing;
 mod handling;
 mod headers;
 mod images;
+mod journal;
 mod key_limits;
 mod keys;
 mod ledger;

@@ -2,12 +2,13 @@
 //!
 //! Why an actor on a thread of its own: counting tokens and waiting for the store must never hold up a cell.
 //!
-//! Invariants: a receipt leaves this actor only when the store has booked it, or is logged as lost when the
-//! process ends; one settlement runs at a time, as a task beside the mailbox; while the store is down settlement
-//! is tried for ever with growing pauses. When [`UNSETTLED_MAX`](super::gauges::UNSETTLED_MAX) receipts are held
-//! the outboxes keep theirs, and what they cannot keep is shed at the door: the queue here exceeds that bound by
-//! what the [`MAILBOX`] holds at most.
+//! Invariants: a receipt leaves this actor only when the store has booked it, when the journal has it and will be
+//! read, or is logged as lost when the process ends; one settlement runs at a time, as a task beside the mailbox; while
+//! the store is down settlement is tried for ever with growing pauses. Receipts that are in memory alone are bounded:
+//! when [`UNSETTLED_MAX`](super::gauges::UNSETTLED_MAX) are held the outboxes keep theirs, and what they cannot keep is
+//! shed at the door: the queue here exceeds that bound by what the [`MAILBOX`] holds at most.
 
+mod cold;
 mod ledger;
 mod settlement;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod tests;
 mod totals;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::dev::SendError;
 use actix::prelude::*;
@@ -80,6 +81,8 @@ impl Actor for Billing {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        // What another process left is settled first.
+        self.settlement.arrange(&ctx.address());
     }
 }
 
@@ -90,7 +93,6 @@ impl Handler<Arc<Batch>> for Billing {
         let batch = completed(batch);
         // An attempt that found no connection is a number for Metrics and no row of the ledger.
         let reached = || batch.receipts.iter().filter(|receipt| receipt.reached);
-        self.gauges.unsettled.add(reached().count());
         reached().for_each(|receipt| self.totals.add(receipt));
         self.settlement.take(reached());
         self.measure(batch);
@@ -113,23 +115,39 @@ fn completed(batch: Arc<Batch>) -> Arc<Batch> {
     Arc::new(batch)
 }
 
-/// Settle now, whatever the pace; answers when every receipt taken is in the store or the deadline is over.
+/// Settle now, whatever the pace; answers when every receipt is in the store or the deadline is over.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "u64")]
+#[rtype(result = "Left")]
 pub struct Flush {
-    /// How long to wait. The answer is the number of receipts still unsettled, zero at best.
+    /// How long to wait.
     pub deadline: Duration,
 }
 
+/// What is not in the store, zero at best.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Receipts that are in memory alone: lost when the process ends.
+    pub lost: u64,
+    /// Receipts in the journal: the next start settles them.
+    pub kept: u64,
+}
+
+/// How often a flush looks.
+const FLUSH_POLL: Duration = Duration::from_millis(5);
+
 impl Handler<Flush> for Billing {
-    type Result = ResponseFuture<u64>;
+    type Result = ResponseFuture<Left>;
 
     fn handle(&mut self, flush: Flush, ctx: &mut Self::Context) -> Self::Result {
         self.settlement.hurry(&ctx.address());
-        let unsettled = self.gauges.unsettled.clone();
+        let gauges = self.gauges.clone();
+        let left = move || Left { lost: gauges.unsettled.alone(), kept: gauges.journal.unsettled() };
         Box::pin(async move {
-            let in_time = actix_rt::time::timeout(flush.deadline, unsettled.none()).await;
-            if in_time.is_ok() { 0 } else { unsettled.get() }
+            let deadline = Instant::now() + flush.deadline;
+            while left() != Left::default() && Instant::now() < deadline {
+                actix_rt::time::sleep(FLUSH_POLL).await;
+            }
+            left()
         })
     }
 }

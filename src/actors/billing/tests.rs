@@ -1,9 +1,12 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+
+mod cold;
 
 use super::*;
 use crate::actors::metrics::{Metrics, Scrape};
@@ -24,7 +27,7 @@ enum Answer {
 #[derive(Default)]
 struct Fake {
     script: Mutex<VecDeque<Answer>>,
-    down: bool,
+    down: AtomicBool,
     booked: Mutex<Vec<Receipt>>,
 }
 
@@ -36,7 +39,7 @@ impl Ledger for Fake {
                 Some(Answer::Panic) => panic!("as scripted"),
                 Some(Answer::Hang) => std::future::pending().await,
                 Some(Answer::Fail) => Err("as scripted".to_owned()),
-                None if self.down => Err("down".to_owned()),
+                None if self.down.load(Ordering::Relaxed) => Err("down".to_owned()),
                 None => {
                     self.booked.lock().unwrap().extend_from_slice(receipts);
                     Ok(())
@@ -57,12 +60,17 @@ struct Run {
 impl Run {
     fn new(ledger: Fake) -> Self {
         let ms = Duration::from_millis;
-        Self::paced(ledger, Pace { every: ms(1), pause_min: ms(1), pause_max: ms(4), deadline: ms(20) })
+        Self::paced(
+            ledger,
+            Pace { every: ms(1), pause_min: ms(1), pause_max: ms(4), deadline: ms(20), ..Pace::default() },
+        )
     }
 
     fn paced(ledger: Fake, pace: Pace) -> Self {
-        let ledger = Arc::new(ledger);
-        let gauges = Gauges::default();
+        Self::beside(Gauges::default(), Arc::new(ledger), pace)
+    }
+
+    fn beside(gauges: Gauges, ledger: Arc<Fake>, pace: Pace) -> Self {
         let (metrics, measured) = Recorder::narrow();
         let billing = Billing::launch(Arc::clone(&ledger) as Arc<dyn Ledger>, metrics, gauges.clone(), pace);
         Self { ledger, billing, gauges, measured }
@@ -73,7 +81,7 @@ impl Run {
     }
 
     async fn flush(&self, deadline: Duration) -> u64 {
-        self.billing.send(Flush { deadline }).await.unwrap()
+        self.billing.send(Flush { deadline }).await.unwrap().lost
     }
 
     fn booked(&self) -> Vec<u16> {
@@ -160,7 +168,7 @@ async fn a_store_that_fails_hangs_or_panics_gets_everything_in_the_end_once_and_
 
 #[actix::test]
 async fn while_the_store_is_down_receipts_are_kept_and_a_flush_ends_at_its_deadline() {
-    let run = Run::new(Fake { down: true, ..Fake::default() });
+    let run = Run::new(Fake { down: AtomicBool::new(true), ..Fake::default() });
     run.send(vec![receipt(1), receipt(2)]).await;
     assert_eq!(run.flush(Duration::from_millis(30)).await, 2);
     assert!(!run.gauges.store_up.get());
@@ -199,7 +207,7 @@ async fn receipts_travel_from_an_outbox_to_a_real_store() {
         outbox.receipt(receipt(attempt));
     }
     outbox.flush().await.unwrap();
-    assert_eq!(billing.send(Flush { deadline: LONG }).await.unwrap(), 0);
+    assert_eq!(billing.send(Flush { deadline: LONG }).await.unwrap(), Left::default());
     let page = store.requests(&RequestFilter::default(), None, 1_000).await.unwrap();
     assert_eq!(page.data.len(), 200);
     assert!(page.data.iter().all(|row| row.cost.map(crate::money::Usd::units) == Some(20)), "{page:?}");

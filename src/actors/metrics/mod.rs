@@ -5,6 +5,7 @@
 //!
 //! Invariants: the number of series is bounded whatever clients send; every metric is a row of [`names`].
 
+mod journal;
 pub mod labels;
 pub mod names;
 mod process;
@@ -47,6 +48,7 @@ pub struct Metrics {
     store_up: Gauge,
     shared: Shared,
     memory_tight: Gauge,
+    journal: journal::Shown,
     config: Gauge,
     config_at: Gauge,
     providers: Shown,
@@ -76,6 +78,7 @@ impl Metrics {
             store_up: gauge(Metric::StoreUp)?,
             shared: Shared::new(&registry)?,
             memory_tight: gauge(Metric::MemoryTight)?,
+            journal: journal::Shown::new(&registry)?,
             config: gauge(Metric::ConfigReloaded)?,
             config_at: gauge(Metric::ConfigReloadedAt)?,
             providers: Shown::new(standings, &registry)?,
@@ -115,7 +118,8 @@ impl Metrics {
     /// The exposition, text format 0.0.4.
     fn render(&self) -> Result<String, String> {
         self.in_flight.set(self.gauges.in_flight.get() as f64);
-        self.unsettled.set(self.gauges.unsettled.get() as f64);
+        self.unsettled.set(self.gauges.unsettled_receipts() as f64);
+        self.journal.update(&self.gauges);
         self.store_up.set(f64::from(u8::from(self.gauges.store_up.get())));
         self.shared.update(&self.gauges.fleet);
         self.memory_tight.set(f64::from(u8::from(self.gauges.memory.is_tight())));

@@ -43,6 +43,18 @@ pub enum Metric {
     BudgetTaken,
     /// Whether new calls are refused for want of memory.
     MemoryTight,
+    /// See the table.
+    JournalBytes,
+    /// See the table.
+    JournalLag,
+    /// See the table.
+    JournalState,
+    /// See the table.
+    JournalFailures,
+    /// See the table.
+    Unjournalled,
+    /// See the table.
+    ReceiptsInMemory,
     /// Attempts a provider has.
     ProviderInFlight,
     /// Attempts it may have.
@@ -126,7 +138,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 38] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -146,6 +158,12 @@ impl Metric {
         Self::BudgetLeased,
         Self::BudgetTaken,
         Self::MemoryTight,
+        Self::JournalBytes,
+        Self::JournalLag,
+        Self::JournalState,
+        Self::JournalFailures,
+        Self::Unjournalled,
+        Self::ReceiptsInMemory,
         Self::ProviderInFlight,
         Self::ProviderLimit,
         Self::ProviderQueued,
@@ -160,6 +178,25 @@ impl Metric {
         Self::ProcessFdsMax,
         Self::ProcessStart,
     ];
+
+    /// Those of the fleet.
+    #[rustfmt::skip]
+    const fn shared_spec(self) -> Spec {
+        match self {
+            Self::RedisUp => gauge("llm_gateway_redis_up", &[],
+                "1 while Redis answers; 0 while it does not, and where `redis.url` is not set."),
+            Self::FleetReplicas => gauge("llm_gateway_fleet_replicas", &[],
+                "Replicas that share over Redis, this one among them, as last known."),
+            Self::RedisRoundTrips => counter("llm_gateway_redis_round_trips_total", &[],
+                "Calls and batches sent to Redis."),
+            Self::RedisLost => counter("llm_gateway_redis_lost_calls_total", &[],
+                "Calls and batches to Redis without a usable answer in time."),
+            Self::BudgetLeased => gauge("llm_gateway_budget_leased_usd", &[],
+                "Granted to this replica and not spent, all budgets together: what it could spend beyond a budget at most, were Redis to forget it while it is cut off."),
+            _ => gauge("llm_gateway_budget_shared_usd", &[],
+                "Taken by this replica while Redis is gone (`on_loss: local_share`), all budgets together."),
+        }
+    }
 
     /// The table.
     #[rustfmt::skip]
@@ -186,23 +223,25 @@ impl Metric {
             Self::Unpriced => counter("llm_gateway_unpriced_attempts_total", &["provider"],
                 "Attempts that may have cost money, at a price or usage that is not known."),
             Self::Unsettled => gauge("llm_gateway_unsettled_receipts", &[],
-                "Receipts that Billing holds and the store has not booked yet."),
+                "Receipts that the store has not booked yet, in the journal or in memory alone."),
             Self::StoreUp => gauge("llm_gateway_store_up", &[],
                 "1 while the store takes receipts, 0 after a settlement failed."),
-            Self::RedisUp => gauge("llm_gateway_redis_up", &[],
-                "1 while Redis answers; 0 while it does not, and where `redis.url` is not set."),
-            Self::FleetReplicas => gauge("llm_gateway_fleet_replicas", &[],
-                "Replicas that share over Redis, this one among them, as last known."),
-            Self::RedisRoundTrips => counter("llm_gateway_redis_round_trips_total", &[],
-                "Calls and batches sent to Redis."),
-            Self::RedisLost => counter("llm_gateway_redis_lost_calls_total", &[],
-                "Calls and batches to Redis without a usable answer in time."),
-            Self::BudgetLeased => gauge("llm_gateway_budget_leased_usd", &[],
-                "Granted to this replica and not spent, all budgets together: what it could spend beyond a budget at most, were Redis to forget it while it is cut off."),
-            Self::BudgetTaken => gauge("llm_gateway_budget_shared_usd", &[],
-                "Taken by this replica while Redis is gone (`on_loss: local_share`), all budgets together."),
+            Self::RedisUp | Self::FleetReplicas | Self::RedisRoundTrips | Self::RedisLost | Self::BudgetLeased
+            | Self::BudgetTaken => self.shared_spec(),
             Self::MemoryTight => gauge("llm_gateway_memory_tight", &[],
                 "1 while new calls are refused because the process has as much memory as it may have."),
+            Self::JournalBytes => gauge("llm_gateway_journal_bytes", &[],
+                "Bytes of receipts in the journal, those that are settled and not deleted yet included."),
+            Self::JournalLag => gauge("llm_gateway_journal_lag_seconds", &[],
+                "Age of the oldest receipt in the journal that the store has not booked yet."),
+            Self::JournalState => gauge("llm_gateway_journal_state", &[],
+                "0 while receipts are journalled, 1 while the disk takes nothing, 2 while the journal is at its bound."),
+            Self::JournalFailures => counter("llm_gateway_journal_failures_total", &[],
+                "Writes and synchronisations of the journal that failed."),
+            Self::Unjournalled => counter("llm_gateway_unjournalled_receipts_total", &[],
+                "Receipts that could not be journalled and were in memory alone until they were settled."),
+            Self::ReceiptsInMemory => gauge("llm_gateway_receipts_in_memory", &[],
+                "Receipts that Billing holds in memory until the store has booked them."),
             Self::ProviderInFlight => gauge("llm_gateway_provider_in_flight_attempts", &["provider"],
                 "Attempts that a provider is working on."),
             Self::ProviderLimit => gauge("llm_gateway_provider_in_flight_limit", &["provider"],

@@ -3,7 +3,8 @@
 //! Why: waking another thread costs a cell some 5 us, so receipts wait until 64 are gathered or 50 ms after the
 //! first. Single-threaded (`Rc`); a timer runs only while something waits.
 //!
-//! Invariants: a receipt is never dropped here. While Billing's mailbox is full, or Billing holds
+//! Invariants: a receipt is in the journal before [`Outbox::receipt`] returns, if it can be written at all; receipts are
+//! handed over in the order in which they came, also by a flush; none is dropped here. While Billing's mailbox is full, or Billing holds
 //! [`UNSETTLED_MAX`](crate::actors::gauges::UNSETTLED_MAX) receipts, they are kept and tried again; at
 //! [`RECEIPTS_MAX`], or [`TEXT_MAX`] of text yet to be counted, the outbox [is full](Outbox::is_full) and the
 //! gateway must shed new calls. Call records feed
@@ -23,7 +24,8 @@ use actix::Recipient;
 use actix::dev::SendError;
 use tracing::error;
 
-use crate::actors::gauges::Unsettled;
+use crate::actors::gauges::{Gauges, Unsettled};
+use crate::journal::{Segments, Writer};
 use crate::receipt::{Batch, CallRecord, Receipt};
 
 /// Receipts and call records that make a batch worth another thread's wake-up.
@@ -45,8 +47,10 @@ pub const CALLS_MAX: usize = 100_000;
 pub struct Outbox {
     billing: Recipient<Arc<Batch>>,
     unsettled: Unsettled,
+    journal: Option<(RefCell<Writer>, Arc<Segments>)>,
     held: RefCell<Held>,
     timer_runs: Cell<bool>,
+    flushes: Cell<bool>,
     closed_told: Cell<bool>,
     calls_lost: Cell<u64>,
 }
@@ -61,20 +65,41 @@ struct Held {
 }
 
 impl Outbox {
-    /// An empty outbox towards `billing`, which counts what it holds in `unsettled`.
+    /// An empty outbox towards `billing`, which counts what it holds in `unsettled`. Nothing is journalled.
     pub fn new(billing: Recipient<Arc<Batch>>, unsettled: Unsettled) -> Rc<Self> {
+        Self::with(billing, unsettled, None)
+    }
+
+    /// The same, with a journal that every receipt is written to.
+    pub fn journalled(billing: Recipient<Arc<Batch>>, gauges: &Gauges, writer: Writer) -> Rc<Self> {
+        let journal = (RefCell::new(writer), Arc::clone(&gauges.journal));
+        Self::with(billing, gauges.unsettled.clone(), Some(journal))
+    }
+
+    fn with(
+        billing: Recipient<Arc<Batch>>,
+        unsettled: Unsettled,
+        journal: Option<(RefCell<Writer>, Arc<Segments>)>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             billing,
             unsettled,
+            journal,
             held: RefCell::default(),
             timer_runs: Cell::new(false),
+            flushes: Cell::new(false),
             closed_told: Cell::new(false),
             calls_lost: Cell::new(0),
         })
     }
 
-    /// Takes the receipt of an attempt that ended.
-    pub fn receipt(self: &Rc<Self>, receipt: Receipt) {
+    /// Takes the receipt of an attempt that ended, and writes it to the journal.
+    pub fn receipt(self: &Rc<Self>, mut receipt: Receipt) {
+        if let Some((writer, _)) = &self.journal
+            && let Ok(mut writer) = writer.try_borrow_mut()
+        {
+            writer.append(&mut receipt);
+        }
         let mut held = self.held.borrow_mut();
         held.text += text_len(&receipt);
         held.receipts.push_back(receipt);
@@ -96,8 +121,11 @@ impl Outbox {
         self.gathered();
     }
 
-    /// True when so much waits that new calls must be shed.
+    /// True when so much waits that new calls must be shed, or while receipts cannot be written and that is the choice.
     pub fn is_full(&self) -> bool {
+        if self.journal.as_ref().is_some_and(|(_, segments)| segments.sheds()) {
+            return true;
+        }
         let held = self.held.borrow();
         held.receipts.len() >= RECEIPTS_MAX || held.text >= TEXT_MAX
     }
@@ -119,6 +147,7 @@ impl Outbox {
     /// # Errors
     /// The number of receipts that stay here because Billing is gone.
     pub async fn flush(&self) -> Result<(), usize> {
+        let _flushing = Flushing::begin(&self.flushes);
         while let Some(batch) = self.take(true) {
             let batch = Arc::new(batch);
             // Until it is acknowledged the batch is kept here too: a flush cut off by its deadline loses nothing.
@@ -153,6 +182,10 @@ impl Outbox {
 
     /// Gives Billing as many batches as it takes now.
     fn hand_over(&self) {
+        // A flush hands over what is older: nothing may pass it by.
+        if self.flushes.get() {
+            return;
+        }
         while let Some(batch) = self.take(!self.unsettled.is_full()) {
             match self.billing.try_send(Arc::new(batch)) {
                 Ok(()) => {}
@@ -203,6 +236,22 @@ fn text_len(receipt: &Receipt) -> usize {
     receipt.unmetered.as_ref().map_or(0, |text| text.request.len() + text.delivered.len())
 }
 
+/// A flush that goes on until this drops.
+struct Flushing<'a>(&'a Cell<bool>);
+
+impl<'a> Flushing<'a> {
+    fn begin(flushes: &'a Cell<bool>) -> Self {
+        flushes.set(true);
+        Self(flushes)
+    }
+}
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
 /// A batch on its way that returns to the outbox unless acknowledged.
 struct Kept<'a> {
     outbox: &'a Outbox,
@@ -226,7 +275,7 @@ impl Drop for Kept<'_> {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        let receipts = self.held.borrow().receipts.len();
+        let receipts = self.held.borrow().receipts.iter().filter(|receipt| receipt.place.is_none()).count();
         if receipts > 0 {
             error!(receipts, "receipts could not be handed to billing and are lost to the ledger");
         }

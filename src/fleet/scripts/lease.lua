@@ -102,6 +102,8 @@ if meta.state == 'open' then
       granted = need
     else
       put('hungry', text(now + alive))
+      -- Something may count twice yet: it is looked at sooner.
+      if at('due') > now + alive then put('due', text(now + alive)) end
     end
   end
   mine[2] = have + granted

@@ -10,12 +10,16 @@ if not meta[1] or meta[1] == '' or meta[1] ~= ARGV[1] then return 0 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local base = math.max(tonumber(ARGV[2]) - (tonumber(meta[2]) or 0), 0)
+local due_in = tonumber(meta[3]) or 0
 local raw = redis.call('HGETALL', key)
 for at = 1, #raw, 2 do
   if string.sub(raw[at], 1, 2) == 'r:' and string.sub(raw[at + 1], -2) == ' 2' then
     redis.call('HDEL', key, raw[at])
+  elseif string.sub(raw[at], 1, 2) == 'r:' and string.sub(raw[at + 1], -2) == ' 1' then
+    -- It went while the job was done: the next one takes it out.
+    due_in = 0
   end
 end
 redis.call('HSET', key, 'base', string.format('%.0f', base), 'state', 'open', 'token', '', 'until', '0',
-  'due', string.format('%.0f', now + (tonumber(meta[3]) or 0)))
+  'due', string.format('%.0f', now + due_in))
 return 1

@@ -73,6 +73,6 @@ async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
     let word = |up| if up { "ok" } else { "degraded" };
     reply.insert_header((CACHE_CONTROL, "no-store")).json(json!({
         "status": stage.as_str(),
-        "checks": {"store": word(readiness.store_up()), "billing": word(readiness.billing_up()), "memory": word(readiness.memory_up())},
+        "checks": {"store": word(readiness.store_up()), "billing": word(readiness.billing_up()), "memory": word(readiness.memory_up()), "journal": word(readiness.journal_up())},
     }))
 }

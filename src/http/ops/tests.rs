@@ -62,7 +62,10 @@ async fn readiness_follows_the_life_of_the_process_and_never_goes_back() {
         let reply = call_service(&app, TestRequest::with_uri("/health/ready").to_request()).await;
         assert_eq!(reply.status().as_u16(), status, "{stage:?}");
         let body: Value = read_body_json(reply).await;
-        assert_eq!(body, json!({"status": word, "checks": {"store": "ok", "billing": "ok", "memory": "ok"}}));
+        assert_eq!(
+            body,
+            json!({"status": word, "checks": {"store": "ok", "billing": "ok", "memory": "ok", "journal": "ok"}})
+        );
         let live = call_service(&app, TestRequest::with_uri("/health/live").to_request()).await;
         assert_eq!(live.status().as_u16(), 200);
     }
@@ -81,7 +84,7 @@ async fn a_failing_store_is_reported_and_does_not_make_the_process_unready() {
     let body: Value = read_body_json(reply).await;
     assert_eq!(
         body,
-        json!({"status": "ready", "checks": {"store": "degraded", "billing": "degraded", "memory": "ok"}})
+        json!({"status": "ready", "checks": {"store": "degraded", "billing": "degraded", "memory": "ok", "journal": "ok"}})
     );
 }
 

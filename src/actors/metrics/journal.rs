@@ -1,0 +1,48 @@
+//! The journal's numbers, read at each scrape.
+
+use prometheus::{Counter, Gauge, Registry};
+
+use super::names::Metric;
+use super::series;
+use crate::actors::gauges::Gauges;
+
+/// The instruments.
+pub struct Shown {
+    bytes: Gauge,
+    lag: Gauge,
+    state: Gauge,
+    in_memory: Gauge,
+    failures: Counter,
+    missed: Counter,
+}
+
+impl Shown {
+    /// Registered, nothing known yet.
+    ///
+    /// # Errors
+    /// The registry refuses: a name twice, or not a name.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            bytes: series::gauge(registry, Metric::JournalBytes)?,
+            lag: series::gauge(registry, Metric::JournalLag)?,
+            state: series::gauge(registry, Metric::JournalState)?,
+            in_memory: series::gauge(registry, Metric::ReceiptsInMemory)?,
+            failures: series::counter(registry, Metric::JournalFailures)?,
+            missed: series::counter(registry, Metric::Unjournalled)?,
+        })
+    }
+
+    /// Takes the numbers over.
+    pub fn update(&self, gauges: &Gauges) {
+        self.bytes.set(gauges.journal.bytes() as f64);
+        self.lag.set(gauges.journal_lag_s() as f64);
+        self.state.set(f64::from(gauges.journal.standing() as u8));
+        self.in_memory.set(gauges.unsettled.get() as f64);
+        for (counter, number) in
+            [(&self.failures, gauges.journal.failures()), (&self.missed, gauges.journal.missed())]
+        {
+            counter.reset();
+            counter.inc_by(number as f64);
+        }
+    }
+}
