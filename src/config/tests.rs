@@ -56,7 +56,7 @@ const BAD_FILES: &[(&str, &str)] = &[
         "database: this version keeps keys and ledger in an embedded SQLite",
     ),
     ("redis: { url: 'env:NOBODY_SET_IT' }", "redis.url: NOBODY_SET_IT is not set"),
-    ("redis: { timeout: 0s }", "redis.timeout: is not between 1ms and 5s"),
+    ("redis: { timeout: 6s }", "redis.timeout: is not between 1ms and 5s"),
     ("redis: { on_loss: hope }", "redis.on_loss: `hope` is not known"),
     ("redis: { prefix: 'a{b}' }", "redis.prefix: has characters other than"),
     ("providers: { mine: {} }", "providers.mine.base_url: is needed: no shipped provider has this id"),
