@@ -13,6 +13,7 @@ use crate::actors::live::{Live, Reloads};
 use crate::actors::outbox::Outbox;
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
+use crate::fleet::Fleet;
 use crate::http::admin::Shown;
 use crate::http::body_room::BodyRoom;
 use crate::http::door;
@@ -34,6 +35,8 @@ pub struct Shared {
     pub accounts: Arc<Accounts>,
     /// Who may come in.
     pub keys: Arc<KeyTable>,
+    /// What is shared with other replicas; `None`: nothing.
+    pub fleet: Option<Fleet>,
     /// Where receipts go.
     pub billing: Recipient<Arc<Batch>>,
     /// Where receipts are written.
@@ -89,6 +92,7 @@ impl Shared {
         Data::new(Front {
             supervisor,
             keys: Arc::clone(&self.keys),
+            fleet: self.fleet.clone(),
             outbox,
             gauges: self.gauges.clone(),
             live: Arc::clone(&self.live),

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod error;
+pub mod fleet;
 pub mod gateway;
 pub mod http;
 pub mod journal;

@@ -3,11 +3,13 @@
 //! Invariants: [`InFlight`] is counted down by a guard, so also on cancel and panic; [`Unsettled`] counts every
 //! receipt that Billing holds in memory and the store has not booked yet.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::journal::Segments;
+
+use crate::fleet::Fleet;
 
 /// Receipts that Billing holds before outboxes keep theirs. One is 416 bytes and the text it refers to: some
 /// 60 MB in all.
@@ -28,6 +30,8 @@ pub struct Gauges {
     pub config: ConfigState,
     /// Whether there is memory for new calls.
     pub memory: MemoryState,
+    /// What is shared with other replicas, once it is; empty where nothing is.
+    pub fleet: Arc<OnceLock<Fleet>>,
 }
 
 impl Gauges {

@@ -67,7 +67,6 @@ fn kind(kind: Kind) -> String {
         Kind::Hosts => {
             "list of `host`, `address` or `network/bits`, each with `:port` where it is not 443".into()
         }
-        Kind::NotYet(why) => format!("refused: {why}"),
     }
 }
 

@@ -45,7 +45,17 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         put(&mut new.effective, path, old);
     }
     let Settings {
-        server, fetch, ops_listen, admin_key, data_dir, database, reasoning, journal, log, ..
+        server,
+        fetch,
+        ops_listen,
+        admin_key,
+        data_dir,
+        database,
+        reasoning,
+        redis,
+        journal,
+        log,
+        ..
     } = old.clone();
     let Server {
         listen, workers, body_limit, body_memory, keep_alive, head_timeout, max_connections, ..
@@ -61,7 +71,10 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         ..new.server.clone()
     };
     (new.fetch, new.ops_listen, new.admin_key) = (fetch, ops_listen, admin_key);
-    (new.data_dir, new.database, new.reasoning) = (data_dir, database, reasoning);
+    if old.redis.url != new.redis.url && !waiting.iter().any(|path| path == "redis.url") {
+        waiting.push("redis.url".to_owned());
+    }
+    (new.data_dir, new.database, new.reasoning, new.redis) = (data_dir, database, reasoning, redis);
     (new.journal, new.log) = (journal, log);
     waiting
 }

@@ -16,7 +16,7 @@ use super::settings::{
     CatalogSettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings, RoutingSettings, Server,
     Settings,
 };
-use super::{aliases, database, effective, provider, validate};
+use super::{aliases, database, effective, provider, redis, validate};
 use crate::chat::Routing;
 
 /// The shortest time that a client may take nothing for.
@@ -55,6 +55,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         data_dir: PathBuf::from(read.text("data_dir").unwrap_or_default()),
         database: database::read(&read, outside, &mut problems, &mut warnings),
         strict: read.flag("strict"),
+        redis: redis::read(&read, outside, &mut problems, &mut warnings),
         reasoning: ReasoningSettings {
             memory: read.count("reasoning.memory"),
             life: read.duration("reasoning.life"),

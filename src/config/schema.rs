@@ -47,8 +47,6 @@ pub enum Kind {
     Names,
     /// A list of hosts, addresses and networks, each with a port where it is not 443.
     Hosts,
-    /// Known, but not taken by this version; says why.
-    NotYet(&'static str),
 }
 
 /// One key.
@@ -77,14 +75,16 @@ pub(super) const fn key(
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const LIMITS_IN_PROCESS: &str = "this version keeps limits and quotas in each process; take `redis` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 47] = [
+const GENERAL_KEYS: [Key; 50] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
-    key("redis", Kind::NotYet(LIMITS_IN_PROCESS), None, "Reserved for a later version."),
+    key("redis.url", Kind::Secret, None, "Where replicas share limits, budgets and word of changed keys: `redis://user:password@host:6379/0`, `rediss://` with TLS, `redis+sentinel://user:password@host:26379,host2/master-name/0`, `redis+cluster://user:password@host:6379,host2`, `rediss+sentinel`, `rediss+cluster`. Left out: every process counts alone."),
+    key("redis.timeout", Kind::Duration, Some("50ms"), "The longest that a request waits for Redis."),
+    key("redis.on_loss", Kind::Choice(&["local_share", "deny"]), Some("local_share"), "While Redis cannot be reached and what is in hand is used up: `local_share` lets each replica use its part of what was left, `deny` refuses."),
+    key("redis.prefix", Kind::Text, Some("llmgw"), "What every key and channel in Redis begins with: replicas with the same one share."),
     key("database.url", Kind::Secret, None, "PostgreSQL for keys, ledger and audit trail, shared by all replicas: `postgres://user:password@host:5432/name`, best as `env:NAME` or `file:PATH`. `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`) and `sslrootcert` are understood. Left out: an embedded SQLite store in `data_dir`."),
     key("database.max_connections", Kind::Count(2, 1000), Some("10"), "Connections to PostgreSQL at most, per process."),
     key("database.migrate", Kind::Bool, Some("true"), "Bring the schema of the store, of either kind, up to date at the start. `false`: an old schema is refused until `llm-gateway migrate` was run."),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::api_keys::ApiKey;
 use super::fetch::FetchSettings;
 use super::identity::Identity;
+use super::redis::RedisSettings;
 use super::secret::Secret;
 use crate::chat::{Facts, Routing, Trait};
 use crate::wire::quirks::any_glob;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Refuse instead of dropping parameters that a target cannot take.
     pub strict: bool,
+    /// What replicas share.
+    pub redis: RedisSettings,
     /// Reasoning that is kept for clients that do not bring it back.
     pub reasoning: ReasoningSettings,
     /// How receipts are kept on disk until the store has them.

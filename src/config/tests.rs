@@ -52,7 +52,10 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("admin_key: file:/nowhere", "admin_key: cannot read /nowhere: No such file"),
     ("admin_key: 12345678901234567890", "admin_key: must be a text; put it in quotes"),
     ("database: { url: 'mysql://x' }", "database.url: must start with postgres://"),
-    ("redis: { url: 'redis://x' }", "redis: this version keeps limits and quotas in each process"),
+    ("redis: { url: 'env:NOBODY_SET_IT' }", "redis.url: NOBODY_SET_IT is not set"),
+    ("redis: { timeout: 6s }", "redis.timeout: is not between 1ms and 5s"),
+    ("redis: { on_loss: hope }", "redis.on_loss: `hope` is not known"),
+    ("redis: { prefix: 'a{b}' }", "redis.prefix: has characters other than"),
     ("providers: { mine: {} }", "providers.mine.base_url: is needed: no shipped provider has this id"),
     (
         "providers: { mine: { base_url: 'ftp://x' } }",

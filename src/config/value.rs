@@ -51,7 +51,6 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
         Kind::Choice(words) => choice(&text(value)?, words).map(Typed::Text),
         Kind::Names => names(value).map(Typed::Names),
         Kind::Hosts => hosts(value).map(Typed::Names),
-        Kind::NotYet(why) => Err(why.to_owned()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod admin_key;
 mod current;
+mod fleet;
 mod journal;
 mod listeners;
 mod memory;
@@ -32,6 +33,7 @@ use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Secret, Settings};
+use crate::fleet::Fleet;
 use crate::http::admin::Admin;
 use crate::http::body_room::BodyRoom;
 use crate::http::readiness::{Readiness, Stage};
@@ -81,7 +83,8 @@ pub struct Gateway {
     admin_key_file: Option<PathBuf>,
     live: Live,
     reloads: Reloads,
-    polling: [tokio::task::JoinHandle<()>; 3],
+    fleet: Option<Fleet>,
+    polling: [tokio::task::JoinHandle<()>; 4],
 }
 
 impl Gateway {
@@ -98,6 +101,7 @@ impl Gateway {
         let (admin_key, admin_key_file) = admin_key::settle(settings)?;
         let gauges = Gauges::default();
         let (journal, keeper) = journal::opened(settings, &gauges)?;
+        let fleet = fleet::join(settings, &journal, &gauges)?;
         let readiness = Arc::new(Readiness::new(gauges.clone()));
         let (cut, when_cut) = watch::channel(false);
         let accounts = Arc::<Accounts>::default();
@@ -111,8 +115,9 @@ impl Gateway {
             live: Arc::clone(&live),
             accounts,
             keys: Arc::clone(&keys),
+            fleet: fleet.clone(),
             billing: billing.clone().recipient(),
-            journal,
+            journal: Arc::clone(&journal),
             gauges: gauges.clone(),
             readiness: Arc::clone(&readiness),
             cut: when_cut,
@@ -131,10 +136,12 @@ impl Gateway {
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
+        let following = fleet::run(fleet.as_ref(), &keys, &store, &gauges, journal);
         let polling = [
-            poll(Arc::clone(&keys), Arc::clone(&store), gauges.clone()),
+            poll(Arc::clone(&keys), Arc::clone(&store), gauges.clone(), fleet.as_ref()),
             reload::start(reloading, asked),
             memory,
+            following,
         ];
         cells_started(&supervisors).await?;
         journal::replayed(&gauges.journal).await;
@@ -157,6 +164,7 @@ impl Gateway {
             admin_key_file,
             live,
             reloads,
+            fleet,
             polling,
         })
     }
@@ -235,6 +243,10 @@ impl Gateway {
         for server in &self.servers {
             server.stop(true).await;
         }
+        if let Some(fleet) = &self.fleet {
+            // Every receipt is settled, or lost: what is held goes back.
+            fleet.leave(crate::http::door::now_ms()).await;
+        }
         for polling in &self.polling {
             polling.abort();
         }
@@ -265,9 +277,15 @@ fn billing(
 }
 
 /// Follows changes of keys made elsewhere.
-fn poll(keys: Arc<KeyTable>, store: Arc<dyn Store>, gauges: Gauges) -> tokio::task::JoinHandle<()> {
+fn poll(
+    keys: Arc<KeyTable>,
+    store: Arc<dyn Store>,
+    gauges: Gauges,
+    fleet: Option<&Fleet>,
+) -> tokio::task::JoinHandle<()> {
+    let heard = fleet.map_or_else(|| watch::channel(0).1, Fleet::heard);
     tokio::task::spawn_local(async move {
-        keys.poll(&*store, POLL_INTERVAL, || settled_before_ms(&gauges)).await;
+        keys.poll(&*store, POLL_INTERVAL, heard, || settled_before_ms(&gauges)).await;
     })
 }
 

@@ -20,7 +20,7 @@ use crate::chat::{ChatRequest, Routing, request};
 use crate::dispatch::{self, Dispatch, Order, Question, Step, explain};
 use crate::error::Error;
 use crate::policy::admission::Share;
-use crate::policy::quota::Gauge;
+use crate::policy::quota::{Gauge, QuotaPermit, Snapshot};
 use crate::policy::route::{Ask, session_hash};
 use crate::store::{KeyEntry, Member};
 use crate::upstream::{Call, CallFacts, Paying};
@@ -121,10 +121,7 @@ async fn enter(
     let explains = wants_explanation(headers, &key)?;
     let asked = dispatch::asked(&parsed, &body);
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
-    let permit = member.admit(estimate, std::time::Instant::now());
-    context.quota = quota_headers(&key);
-    let permit = permit?;
-    let call = Call::new(facts, permit);
+    let call = Call::new(facts, admitted(front, &member, estimate, context).await?);
     if explains {
         let request = Arc::new(parsed);
         let question = Question { key: Some(member), ask, call, body, request, strict, deadline };
@@ -133,8 +130,7 @@ async fn enter(
     }
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
-    let fetcher = front.fetcher.clone();
-    let session = ask.session;
+    let (fetcher, session) = (front.fetcher.clone(), ask.session);
     let dispatch = Dispatch::assign(&front.supervisor, member, ask, deadline, move || {
         let request = Arc::new(parsed);
         Ok(Order {
@@ -159,6 +155,37 @@ async fn enter(
 /// Who pays for a call.
 fn paying(member: &Member) -> Paying {
     Paying { markup: member.markup(), tag_sets: member.tag_sets(), purses: member.purses() }
+}
+
+/// Admits a call under the quotas of its key and groups, the fleet's where there is one; tells the headers how the key's
+/// stands.
+async fn admitted(
+    front: &Front,
+    member: &Member,
+    estimate: u64,
+    context: &mut Context,
+) -> Result<Vec<QuotaPermit>, Error> {
+    let (now, key) = (std::time::Instant::now(), &member.key);
+    let permits = match &front.fleet {
+        None => member.admit(estimate, now),
+        Some(fleet) => {
+            let mut permits = Vec::new();
+            let mut denied = Ok(());
+            for (name, quota) in member.quotas() {
+                match fleet.admit(&name, quota, estimate).await {
+                    Ok(permit) => permits.push(permit),
+                    Err(why) => {
+                        denied = Err(why);
+                        break;
+                    }
+                }
+            }
+            denied.map(|()| permits)
+        }
+    };
+    let shared = front.fleet.as_ref().and_then(|_| key.quota.fleet_snapshot());
+    context.quota = quota_headers(shared.unwrap_or_else(|| key.quota.snapshot(now)));
+    permits.map_err(Error::from)
 }
 
 /// True when it is asked how the request would be routed, by a key that may.
@@ -303,8 +330,7 @@ fn refuse(error: &Error, context: &Context) -> HttpResponse {
 }
 
 /// x-ratelimit-* of the caller's own limits.
-fn quota_headers(key: &KeyEntry) -> Vec<(&'static str, String)> {
-    let snapshot = key.quota.snapshot(std::time::Instant::now());
+fn quota_headers(snapshot: Snapshot) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
     let mut add = |names: [&'static str; 3], gauge: Option<Gauge>| {
         let Some(Gauge { limit, remaining, reset }) = gauge else { return };

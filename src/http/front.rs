@@ -12,6 +12,7 @@ use crate::actors::live::Live;
 use crate::actors::outbox::Outbox;
 use crate::actors::supervisor::Supervisor;
 use crate::config::{Server, Settings};
+use crate::fleet::Fleet;
 use crate::policy::vault::Vault;
 use crate::store::KeyTable;
 use crate::upstream::Fetcher;
@@ -22,6 +23,8 @@ pub struct Front {
     pub supervisor: Addr<Supervisor>,
     /// Who may come in.
     pub keys: Arc<KeyTable>,
+    /// What is shared with other replicas; `None`: nothing.
+    pub fleet: Option<Fleet>,
     /// Where call records go.
     pub outbox: Rc<Outbox>,
     /// Calls in flight.

@@ -47,6 +47,8 @@ pub struct Journal {
     lock: File,
     /// The locks of those whose segments were adopted.
     adopted: Mutex<BTreeMap<Ulid, File>>,
+    /// All whose segments were adopted, settled by now or not.
+    inherited: Mutex<Vec<Ulid>>,
 }
 
 impl Journal {
@@ -77,10 +79,23 @@ impl Journal {
             workers: AtomicU64::new(0),
             lock,
             adopted: Mutex::default(),
+            inherited: Mutex::default(),
             folder: folder.clone(),
         };
         journal.adopt().map_err(wrong)?;
         Ok(Arc::new(journal))
+    }
+
+    /// What tells this process from every other and every earlier one.
+    pub fn boot(&self) -> Ulid {
+        self.boot
+    }
+
+    /// Processes that are gone, and whose receipts all are in the store by now.
+    pub fn departed(&self) -> Vec<Ulid> {
+        let adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        let inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
+        inherited.iter().filter(|boot| !adopted.contains_key(*boot)).copied().collect()
     }
 
     /// A writer for one more cell.
@@ -144,6 +159,7 @@ impl Journal {
                 self.take_in(boot, path);
             }
             self.adopted.lock().unwrap_or_else(PoisonError::into_inner).insert(boot, lock);
+            self.inherited.lock().unwrap_or_else(PoisonError::into_inner).push(boot);
         }
         self.release_adopted();
         Ok(())

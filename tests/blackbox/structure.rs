@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["catalog", "wire"],
     &["config", "receipt"],
     &["policy", "telemetry"],
-    &["journal", "store", "upstream"],
+    &["fleet", "journal", "store", "upstream"],
     &["actors"],
     &["dispatch"],
     &["http"],

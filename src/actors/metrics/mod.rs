@@ -10,6 +10,7 @@ pub mod labels;
 pub mod names;
 mod process;
 mod series;
+mod shared;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use self::names::Metric;
 use self::process::Process;
 pub use self::process::resident;
 use self::series::Series;
+use self::shared::Shared;
 use self::shown::Shown;
 use crate::actors::gauges::Gauges;
 use crate::actors::standing::Standings;
@@ -44,6 +46,7 @@ pub struct Metrics {
     in_flight: Gauge,
     unsettled: Gauge,
     store_up: Gauge,
+    shared: Shared,
     memory_tight: Gauge,
     journal: journal::Shown,
     config: Gauge,
@@ -73,6 +76,7 @@ impl Metrics {
             in_flight: gauge(Metric::InFlight)?,
             unsettled: gauge(Metric::Unsettled)?,
             store_up: gauge(Metric::StoreUp)?,
+            shared: Shared::new(&registry)?,
             memory_tight: gauge(Metric::MemoryTight)?,
             journal: journal::Shown::new(&registry)?,
             config: gauge(Metric::ConfigReloaded)?,
@@ -117,6 +121,7 @@ impl Metrics {
         self.unsettled.set(self.gauges.unsettled_receipts() as f64);
         self.journal.update(&self.gauges);
         self.store_up.set(f64::from(u8::from(self.gauges.store_up.get())));
+        self.shared.update(&self.gauges.fleet);
         self.memory_tight.set(f64::from(u8::from(self.gauges.memory.is_tight())));
         self.config.set(f64::from(u8::from(self.gauges.config.well())));
         self.config_at.set(self.gauges.config.since_s() as f64);

@@ -29,6 +29,18 @@ pub enum Metric {
     Unsettled,
     /// State of the store.
     StoreUp,
+    /// Whether Redis answers.
+    RedisUp,
+    /// Replicas that live.
+    FleetReplicas,
+    /// Times Redis was asked.
+    RedisRoundTrips,
+    /// Of them without an answer.
+    RedisLost,
+    /// Money granted and not spent.
+    BudgetLeased,
+    /// Money taken without Redis.
+    BudgetTaken,
     /// Whether new calls are refused for want of memory.
     MemoryTight,
     /// See the table.
@@ -126,7 +138,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 38] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -139,6 +151,12 @@ impl Metric {
         Self::Unpriced,
         Self::Unsettled,
         Self::StoreUp,
+        Self::RedisUp,
+        Self::FleetReplicas,
+        Self::RedisRoundTrips,
+        Self::RedisLost,
+        Self::BudgetLeased,
+        Self::BudgetTaken,
         Self::MemoryTight,
         Self::JournalBytes,
         Self::JournalLag,
@@ -160,6 +178,25 @@ impl Metric {
         Self::ProcessFdsMax,
         Self::ProcessStart,
     ];
+
+    /// Those of the fleet.
+    #[rustfmt::skip]
+    const fn shared_spec(self) -> Spec {
+        match self {
+            Self::RedisUp => gauge("llm_gateway_redis_up", &[],
+                "1 while Redis answers; 0 while it does not, and where `redis.url` is not set."),
+            Self::FleetReplicas => gauge("llm_gateway_fleet_replicas", &[],
+                "Replicas that share over Redis, this one among them, as last known."),
+            Self::RedisRoundTrips => counter("llm_gateway_redis_round_trips_total", &[],
+                "Calls and batches sent to Redis."),
+            Self::RedisLost => counter("llm_gateway_redis_lost_calls_total", &[],
+                "Calls and batches to Redis without a usable answer in time."),
+            Self::BudgetLeased => gauge("llm_gateway_budget_leased_usd", &[],
+                "Granted to this replica and not spent, all budgets together: what it could spend beyond a budget at most, were Redis to forget it while it is cut off."),
+            _ => gauge("llm_gateway_budget_shared_usd", &[],
+                "Taken by this replica while Redis is gone (`on_loss: local_share`), all budgets together."),
+        }
+    }
 
     /// The table.
     #[rustfmt::skip]
@@ -189,6 +226,8 @@ impl Metric {
                 "Receipts that the store has not booked yet, in the journal or in memory alone."),
             Self::StoreUp => gauge("llm_gateway_store_up", &[],
                 "1 while the store takes receipts, 0 after a settlement failed."),
+            Self::RedisUp | Self::FleetReplicas | Self::RedisRoundTrips | Self::RedisLost | Self::BudgetLeased
+            | Self::BudgetTaken => self.shared_spec(),
             Self::MemoryTight => gauge("llm_gateway_memory_tight", &[],
                 "1 while new calls are refused because the process has as much memory as it may have."),
             Self::JournalBytes => gauge("llm_gateway_journal_bytes", &[],

@@ -20,7 +20,7 @@ pub use bound::{Bound, STEP_TOKENS, Size};
 pub use calendar::{Calendar, Window};
 pub use hold::Hold;
 pub use learned::Learned;
-pub use purse::{Exhausted, Purse, Standing, Unseeded};
+pub use purse::{Count, Exhausted, Purse, Standing, Unseeded};
 
 /// How often a budget begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

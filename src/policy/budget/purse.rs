@@ -61,6 +61,21 @@ pub struct Standing {
     pub left: Usd,
 }
 
+/// What a purse counts itself, for the fleet that shares its budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The period that runs.
+    pub window: Window,
+    /// It counts what is charged from here on.
+    pub since_ms: i64,
+    /// What may be spent in the period by everybody.
+    pub limit: Usd,
+    /// Spent in the period since then.
+    pub spent: Usd,
+    /// Held by calls that run.
+    pub reserved: Usd,
+}
+
 /// What is to be read from the ledger for a purse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unseeded {
@@ -186,6 +201,20 @@ impl Purse {
             reserved: Usd::from_units(state.reserved),
             left: Usd::from_units(left(&state, &budget)),
             budget,
+        })
+    }
+
+    /// What it counts itself; `None` without a budget that refuses.
+    pub fn count(&self, now_ms: i64) -> Option<Count> {
+        let mut state = self.lock();
+        self.roll(&mut state, now_ms);
+        let budget = state.budget.as_ref().filter(|budget| !budget.soft)?;
+        Some(Count {
+            window: state.window,
+            since_ms: state.since_ms,
+            limit: budget.limit,
+            spent: Usd::from_units(state.spent),
+            reserved: Usd::from_units(state.reserved),
         })
     }
 

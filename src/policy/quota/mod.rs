@@ -5,8 +5,10 @@
 //! it drops, on every exit.
 //!
 //! Invariants: an idle key has no call in flight and no reservation; nothing here blocks, allocates per call
-//! beyond a reference count, or is held across an await. Counts are those of this process alone.
+//! beyond a reference count, or is held across an await. Counts are those of this process alone, but for a fleet's:
+//! there requests and tokens are had from Redis ([`credits`]), and the local buckets stand in while it is gone.
 
+pub mod credits;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use credits::{Credits, Draw};
 use requests::Requests;
 use tokens::Tokens;
 
@@ -92,6 +95,7 @@ pub struct KeyQuota {
     requests: Option<Arc<Requests>>,
     tokens: Arc<Tokens>,
     in_flight: Arc<AtomicU32>,
+    credits: Arc<Credits>,
 }
 
 impl KeyQuota {
@@ -103,6 +107,7 @@ impl KeyQuota {
             requests: limits.rpm.map(|rpm| Arc::new(Requests::new(rpm))),
             tokens: Arc::default(),
             in_flight: Arc::default(),
+            credits: Arc::default(),
         }
     }
 
@@ -121,6 +126,7 @@ impl KeyQuota {
             requests,
             tokens: Arc::clone(&self.tokens),
             in_flight: Arc::clone(&self.in_flight),
+            credits: Arc::default(),
         }
     }
 
@@ -142,15 +148,12 @@ impl KeyQuota {
         let now = now.saturating_duration_since(self.origin);
         self.enter()?;
         // From here on the permit's drop undoes what was taken.
-        let mut permit = QuotaPermit {
-            in_flight: Arc::clone(&self.in_flight),
-            tokens: Arc::clone(&self.tokens),
-            held: None,
-        };
+        let mut permit = QuotaPermit { in_flight: Arc::clone(&self.in_flight), held: None };
         if let Some(limit) = self.limits.tpm {
             let reserved = self.tokens.reserve(estimated_tokens, limit, now);
-            permit.held =
-                Some(reserved.map_err(|retry_after| Denied { limit: "tokens per minute", retry_after })?);
+            let reserved =
+                reserved.map_err(|retry_after| Denied { limit: "tokens per minute", retry_after })?;
+            permit.held = Some(Held::Here(Arc::clone(&self.tokens), reserved));
         }
         // Last, because a request cannot be given back to its bucket.
         if let Some(requests) = &self.requests {
@@ -174,6 +177,53 @@ impl KeyQuota {
         }
     }
 
+    /// What the fleet's part of the quota holds.
+    pub fn credits(&self) -> &Arc<Credits> {
+        &self.credits
+    }
+
+    /// True when requests or tokens are limited: what a fleet shares.
+    pub fn is_shared(&self) -> bool {
+        self.limits.rpm.is_some() || self.limits.tpm.is_some()
+    }
+
+    /// Time since the quota began, for [`Credits`].
+    pub fn since(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.origin)
+    }
+
+    /// Admits one call out of the credits in hand. `Ok(None)`: they do not suffice, and the fleet is to be asked; a
+    /// place in flight is had, then, by [`KeyQuota::admit_credited`].
+    ///
+    /// # Errors
+    /// [`Denied`], by the calls in flight or by the fleet just before.
+    pub fn admit_in_hand(&self, tokens: u64, now: Instant) -> Result<Option<QuotaPermit>, Denied> {
+        self.enter()?;
+        let mut permit = QuotaPermit { in_flight: Arc::clone(&self.in_flight), held: None };
+        match self.credits.draw(self.limits, tokens, self.since(now)) {
+            Draw::Had(minute) => {
+                permit.hold(&self.credits, minute, tokens, self.limits);
+                Ok(Some(permit))
+            }
+            Draw::Short => Ok(None),
+            Draw::Refused(denied) => Err(denied),
+        }
+    }
+
+    /// A place in flight for a call whose request and tokens the fleet is asked for.
+    ///
+    /// # Errors
+    /// [`Denied`], by the calls in flight.
+    pub fn admit_credited(&self) -> Result<QuotaPermit, Denied> {
+        self.enter()?;
+        Ok(QuotaPermit { in_flight: Arc::clone(&self.in_flight), held: None })
+    }
+
+    /// What is left of the per-minute limits in the whole fleet, as far as is known here.
+    pub fn fleet_snapshot(&self) -> Option<Snapshot> {
+        self.credits.snapshot(self.limits)
+    }
+
     /// What is left of the per-minute limits.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let now = now.saturating_duration_since(self.origin);
@@ -194,29 +244,54 @@ impl KeyQuota {
     }
 }
 
+/// Tokens set aside for a call, and where.
+#[derive(Debug)]
+enum Held {
+    /// In the minute of this process.
+    Here(Arc<Tokens>, tokens::Reservation),
+    /// Out of the fleet's credits: the minute, and how many.
+    Credits(Arc<Credits>, i64, u64),
+    /// In what stands in for the fleet's quota.
+    StandIn(Box<QuotaPermit>),
+}
+
 /// The right to run one call. Held until the call has ended; dropping it frees everything it still holds.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once admits nothing"]
 pub struct QuotaPermit {
     in_flight: Arc<AtomicU32>,
-    tokens: Arc<Tokens>,
-    held: Option<tokens::Reservation>,
+    held: Option<Held>,
 }
 
 impl QuotaPermit {
+    /// The fleet's credits have paid for it: these tokens, in this minute.
+    pub fn hold(&mut self, credits: &Arc<Credits>, minute: i64, tokens: u64, limits: Limits) {
+        self.held = limits.tpm.map(|_| Held::Credits(Arc::clone(credits), minute, tokens));
+    }
+
+    /// Another quota has admitted it in place of the fleet's: both end together.
+    pub fn stand_in(&mut self, permit: Self) {
+        self.held = Some(Held::StandIn(Box::new(permit)));
+    }
+
     /// The call has ended and has used this many tokens, prompt and completion together.
     pub fn settle(mut self, actual_tokens: u64) {
-        if let Some(held) = self.held.take() {
-            self.tokens.settle(held, actual_tokens);
+        self.release(actual_tokens);
+    }
+
+    fn release(&mut self, actual: u64) {
+        match self.held.take() {
+            Some(Held::Here(tokens, held)) => tokens.settle(held, actual),
+            Some(Held::Credits(credits, minute, held)) => credits.settle(minute, held, actual),
+            Some(Held::StandIn(mut permit)) => permit.release(actual),
+            None => {}
         }
     }
 }
 
 impl Drop for QuotaPermit {
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.tokens.settle(held, 0);
-        }
+        self.release(0);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -140,3 +140,32 @@ fn threads_together_never_exceed_a_limit() {
     assert!(admitted.into_inner() <= 333);
     assert_eq!(quota.in_flight(), 0);
 }
+
+#[test]
+fn credits_are_drawn_given_back_and_owed() {
+    use super::credits::{Credits, Draw, Granted, Wish};
+    let limits = Limits { rpm: NonZeroU32::new(6_000), tpm: NonZeroU32::new(60_000), concurrency: None };
+    let (credits, now) = (Credits::default(), Duration::ZERO);
+    assert_eq!(credits.draw(limits, 100, now), Draw::Short);
+    let wish = credits.ask(limits, 100, 1);
+    assert_eq!((wish.requests, wish.tokens, wish.more_requests, wish.debt), (1, 100, 3, 0));
+    let had = Granted { admitted: true, requests: 4, tokens: 400, minute: 7, ..Granted::default() };
+    assert_eq!(credits.granted(&wish, had, 100, now), Ok(7));
+    assert_eq!(credits.draw(limits, 100, now), Draw::Had(7), "of what was had beyond");
+    // It used 500 more than it drew: that is told, and told again if nobody heard.
+    credits.settle(7, 100, 1_000);
+    let told = credits.plan(limits, 1).expect("it owes");
+    assert_eq!(told.debt, 700);
+    credits.lost(&told);
+    assert_eq!(credits.plan(limits, 1).map(|wish| wish.debt), Some(700));
+    // Nobody calls: all goes back, once.
+    let back: Vec<Wish> = (0..40).filter_map(|_| credits.plan(limits, 1)).collect();
+    assert_eq!(back.iter().map(|wish| wish.more_requests.min(0)).sum::<i64>(), -2);
+    assert!(credits.is_idle());
+    // A refusal is not asked for again at once.
+    let wish = credits.ask(limits, 50, 1);
+    let no = Granted { tokens_wait_ms: 900, minute: 7, ..Granted::default() };
+    assert!(credits.granted(&wish, no, 50, now).is_err());
+    assert!(matches!(credits.draw(limits, 60, Duration::from_millis(100)), Draw::Refused(_)));
+    assert_eq!(credits.draw(limits, 60, Duration::from_millis(300)), Draw::Short);
+}

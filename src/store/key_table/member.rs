@@ -7,7 +7,7 @@ use super::{Groups, KeyEntry, KeyTable};
 use crate::error::Error;
 use crate::money::Markup;
 use crate::policy::budget::Purse;
-use crate::policy::quota::{Denied, QuotaPermit};
+use crate::policy::quota::{Denied, KeyQuota, QuotaPermit};
 
 /// A key and the groups of one call.
 #[derive(Clone, Debug)]
@@ -73,6 +73,15 @@ impl Member {
             std::iter::once(&self.key.quota).chain(groups()).try_for_each(|quota| quota.would_admit(now))?;
         }
         std::iter::once(&self.key.quota).chain(groups()).map(|quota| quota.admit(tokens, now)).collect()
+    }
+
+    /// The quotas that limit the call, by a name that a fleet shares them under.
+    pub fn quotas(&self) -> impl Iterator<Item = (String, &Arc<KeyQuota>)> {
+        let groups = self.each_group().map(|group| {
+            let name = format!("{}/{}", group.kind.as_str(), group.name);
+            (name, &group.quota)
+        });
+        std::iter::once((self.key.caller.key_id.to_string(), &self.key.quota)).chain(groups)
     }
 
     fn each_group(&self) -> impl Iterator<Item = &super::GroupEntry> {

@@ -1,7 +1,8 @@
 //! Keys and groups in memory: what the hot path asks instead of the store, shared by all cells.
 //!
-//! The table follows the store by revision: at start it reads everything, then only what changed, every
-//! second and at once after a change made by this process. There is one way in, [`KeyTable::refresh`], and it
+//! The table follows the store by revision: at start it reads everything, then only what changed, every second, at
+//! once after a change made by this process, and at once when another one says that it made one. There is one way in,
+//! [`KeyTable::refresh`], and it
 //! runs one at a time, so that an older state can never overwrite a newer one. While the store does not answer,
 //! the last known keys stay in force.
 //!
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 use super::group::{GroupKind, GroupRecord, tags_of};
 use super::key::{self, Digest};
@@ -90,6 +92,8 @@ pub struct KeyTable {
     /// Purses of those that ended, for when they come back while calls still settle into them.
     ended: Mutex<HashMap<Payer, Weak<Purse>>>,
     followed: tokio::sync::Mutex<Followed>,
+    /// A change was made by this process.
+    changed: tokio::sync::Notify,
 }
 
 impl KeyTable {
@@ -104,6 +108,7 @@ impl KeyTable {
             index: ArcSwap::default(),
             ended: Mutex::default(),
             followed: tokio::sync::Mutex::default(),
+            changed: tokio::sync::Notify::new(),
         }
     }
 
@@ -192,12 +197,33 @@ impl KeyTable {
         result
     }
 
-    /// Refreshes and seeds for ever. Failures are logged when they begin and when they end, not every time.
-    /// `settled_before_ms`: as for [`KeyTable::seed`], at the time when it is asked.
-    pub async fn poll(&self, store: &dyn Store, every: Duration, settled_before_ms: impl Fn() -> i64) {
+    /// Says that this process has changed something in the store.
+    pub fn has_changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until [`KeyTable::has_changed`] was called; for one listener.
+    pub async fn changed_here(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Refreshes and seeds for ever, and at once whenever `heard` counts up: keys have changed elsewhere. Failures are
+    /// logged when they begin and when they end, not every time. `settled_before_ms`: as for [`KeyTable::seed`], at the
+    /// time when it is asked.
+    pub async fn poll(
+        &self,
+        store: &dyn Store,
+        every: Duration,
+        mut heard: watch::Receiver<u64>,
+        settled_before_ms: impl Fn() -> i64,
+    ) {
         let mut failing = false;
         loop {
-            tokio::time::sleep(every).await;
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                // Nobody is left to say it: the poll goes on.
+                () = async { if heard.changed().await.is_err() { std::future::pending().await } } => {}
+            }
             match self.refresh_and_seed(store, settled_before_ms()).await {
                 Err(error) if !failing => {
                     failing = true;

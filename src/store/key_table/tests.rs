@@ -95,8 +95,9 @@ async fn polling_takes_over_changes_and_outlives_a_store_that_fails() {
             tokio::task::yield_now().await;
         }
     };
+    let (_told, heard) = tokio::sync::watch::channel(0);
     tokio::select! {
-        () = table.poll(&store, Duration::from_millis(1), || 0) => unreachable!("polling never ends"),
+        () = table.poll(&store, Duration::from_millis(1), heard, || 0) => unreachable!("polling never ends"),
         () = revoked => {}
     }
     store.close().await;
@@ -228,5 +229,25 @@ async fn a_text_that_goes_over_to_another_key_lets_that_one_in() {
         table.refresh(&store).await.unwrap();
         assert_eq!(table.authenticate(text.expose(), 3).unwrap().name, name);
         assert_eq!(table.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn word_of_a_change_elsewhere_is_followed_at_once() {
+    let (_folder, store, table, id, key) = table_with(ModelRules::default()).await;
+    let (told, heard) = tokio::sync::watch::channel(0);
+    let revoked = async {
+        store.revoke_key(&id, by(2)).await.unwrap();
+        told.send_modify(|count| *count += 1);
+        while table.authenticate(key.expose(), 5).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        // Polling goes on when nobody is left to tell.
+        drop(told);
+        tokio::task::yield_now().await;
+    };
+    tokio::select! {
+        () = table.poll(&store, Duration::from_secs(3_600), heard, || 0) => unreachable!("polling never ends"),
+        () = revoked => {}
     }
 }

@@ -10,6 +10,7 @@ pub mod postgres;
 mod process;
 mod raw;
 pub mod receipts;
+mod redis;
 mod stub;
 mod upstream;
 
@@ -21,6 +22,7 @@ pub use https::{PNG, Pictures, Reply, certificate};
 pub use live::Live;
 pub use process::{Output, Process, Signal};
 pub use raw::{RawAnswer, raw, try_raw};
+pub use redis::Redis;
 pub use stub::StrictUpstream;
 pub use upstream::{
     BlackHole, Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head,
