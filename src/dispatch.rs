@@ -29,6 +29,7 @@ use crate::actors::messages::{Assign, Assigned};
 use crate::actors::supervisor::Supervisor;
 use crate::chat::ChatRequest;
 use crate::error::Error;
+use crate::fleet::Fleet;
 use crate::policy::account::Accounts;
 use crate::policy::admission::Share;
 use crate::policy::budget::Size;
@@ -59,6 +60,8 @@ pub struct Order {
     pub asked: Size,
     /// Milliseconds since the epoch.
     pub now_ms: fn() -> i64,
+    /// Who shares the budgets, and what they are called there.
+    pub fleet: Option<(Fleet, Vec<Arc<str>>)>,
     /// `id` for answers that come without one.
     pub fallback_id: String,
     /// Seconds since the epoch.

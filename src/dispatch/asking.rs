@@ -168,7 +168,7 @@ impl Dispatch {
             return Err(Error::Timeout("The request could not be translated in time; try again.".to_owned()));
         };
         let encoded = encoded?;
-        let money = self.set_aside(target)?;
+        let money = self.set_aside(target).await?;
         let (attempt, events) =
             self.attempt(&assignee, route, &envelope, (encoded.headers, encoded.body), money);
         self.sent_upstream.get_or_insert_with(std::time::Instant::now);

@@ -6,7 +6,8 @@ use super::Dispatch;
 use crate::catalog::ServiceTier;
 use crate::chat::ChatRequest;
 use crate::error::Error;
-use crate::policy::budget::{Bound, Hold, Size};
+use crate::money::Usd;
+use crate::policy::budget::{Bound, Exhausted, Hold, Size};
 use crate::policy::route::Target;
 
 /// Tokens that an image, a sound or a file in a prompt is taken for.
@@ -31,7 +32,7 @@ impl Dispatch {
     ///
     /// # Errors
     /// 402: a budget does not allow it.
-    pub(super) fn set_aside(&self, target: &Target) -> Result<Option<Arc<Hold>>, Error> {
+    pub(super) async fn set_aside(&self, target: &Target) -> Result<Option<Arc<Hold>>, Error> {
         let paying = &self.order.call.paying;
         if paying.purses.is_empty() {
             return Ok(None);
@@ -39,10 +40,20 @@ impl Dispatch {
         let payer = paying.purses.first();
         let bound = Bound::of(target.offer.as_deref(), &self.order.asked, paying.markup, payer);
         let now_ms = (self.order.now_ms)();
-        let held = match Hold::reserve(&paying.purses, bound.whole, now_ms) {
-            Err(_) if self.order.request.stream => Hold::reserve(&paying.purses, bound.start, now_ms),
+        let held = match self.hold(bound.whole, now_ms).await {
+            Err(_) if self.order.request.stream => self.hold(bound.start, now_ms).await,
             held => held,
         };
         Ok(Some(Arc::new(held?)))
+    }
+
+    /// Holds money; what is in hand may not suffice where a fleet shares the budgets, and then Redis is asked.
+    async fn hold(&self, amount: Usd, now_ms: i64) -> Result<Hold, Exhausted> {
+        let purses = &self.order.call.paying.purses;
+        let attempt = || Hold::reserve(purses, amount, now_ms);
+        match &self.order.fleet {
+            None => attempt(),
+            Some((fleet, payers)) => fleet.reserve_by_the_tick(payers, attempt).await,
+        }
     }
 }

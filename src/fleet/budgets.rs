@@ -80,6 +80,21 @@ pub trait Sums: Send + Sync {
     fn settled_ms(&self) -> i64;
 }
 
+/// The ledger, as a tick left it.
+struct AsOfTheTick {
+    settled_ms: i64,
+}
+
+impl Sums for AsOfTheTick {
+    fn spent<'a>(&'a self, _: &'a str, _: Window) -> Sum<'a> {
+        Box::pin(async { None })
+    }
+
+    fn settled_ms(&self) -> i64 {
+        self.settled_ms
+    }
+}
+
 /// Whose budget it is: a name without spaces or braces, the same on all replicas, e.g. `key/01J...`.
 pub type Payer = Arc<str>;
 
@@ -129,6 +144,8 @@ pub(super) struct Budgets {
     gone: std::sync::Mutex<Vec<String>>,
     in_hand: AtomicI64,
     shared: AtomicI64,
+    /// What the ledger was settled to at the last tick.
+    settled_ms: AtomicI64,
 }
 
 impl Default for Budgets {
@@ -141,6 +158,7 @@ impl Default for Budgets {
             gone: std::sync::Mutex::default(),
             in_hand: AtomicI64::new(0),
             shared: AtomicI64::new(0),
+            settled_ms: AtomicI64::new(0),
         }
     }
 }
@@ -197,6 +215,19 @@ impl Fleet {
         outcome
     }
 
+    /// As [`Fleet::reserve`], for those who do not know the ledger: it counts as settled as it was at the last tick.
+    ///
+    /// # Errors
+    /// The first budget that does not allow it.
+    pub async fn reserve_by_the_tick<T>(
+        &self,
+        payers: &[Payer],
+        attempt: impl Fn() -> Result<T, Exhausted>,
+    ) -> Result<T, Exhausted> {
+        let settled_ms = self.0.budgets.settled_ms.load(Ordering::Relaxed);
+        self.reserve(payers, &AsOfTheTick { settled_ms }, attempt).await
+    }
+
     /// Asks for what a call was refused. True when something came of it.
     async fn ask(&self, payer: &Payer, sums: &dyn Sums) -> bool {
         let Some((purse, state)) =
@@ -218,6 +249,7 @@ impl Fleet {
     /// Looks at all leases; whatever is due goes in few round trips.
     pub(super) async fn tick_budgets(&self, sums: &dyn Sums) {
         let settled_ms = sums.settled_ms();
+        self.0.budgets.settled_ms.store(settled_ms, Ordering::Relaxed);
         let known: Vec<_> = self
             .0
             .budgets

@@ -10,12 +10,12 @@ use super::StartError;
 use crate::actors::gauges::Gauges;
 use crate::config::Settings;
 use crate::fleet::address::Address;
-use crate::fleet::{Fleet, OnLoss, Setup, Sum, Sums};
+use crate::fleet::{Allowance, Fleet, OnLoss, Setup, Sum, Sums};
 use crate::http::door::now_ms;
 use crate::journal::Journal;
 use crate::money::Usd;
 use crate::policy::budget::Window;
-use crate::store::{GroupKind, KeyTable, Payer, Store};
+use crate::store::{KeyTable, Payer, Store};
 
 /// How often is looked whether a process that is gone is settled.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,6 +53,15 @@ pub(super) fn run(
 ) -> JoinHandle<()> {
     let Some(fleet) = fleet.cloned() else { return tokio::task::spawn_local(async {}) };
     let keys = Arc::clone(keys);
+    let sharing = fleet.clone();
+    keys.follow_budgets(Box::new(move |payer, purse| {
+        let name = payer.shared_name();
+        if purse.has_budget() {
+            sharing.share_budget(name.as_str().into(), Arc::clone(purse) as Arc<dyn Allowance>);
+        } else {
+            sharing.drop_budget(&name);
+        }
+    }));
     let ledger = Ledger { store: Arc::clone(store), gauges: gauges.clone(), settled_ms: AtomicI64::new(0) };
     tokio::task::spawn_local(async move {
         let changes = async {
@@ -81,7 +90,7 @@ struct Ledger {
 impl Sums for Ledger {
     fn spent<'a>(&'a self, payer: &'a str, window: Window) -> Sum<'a> {
         Box::pin(async move {
-            let payer = payer_of(payer)?;
+            let payer = Payer::of_shared_name(payer)?;
             let spent = self.store.charged(&payer, window.start_ms, window.end_ms).await.ok()?;
             Some(Usd::from_units(i64::try_from(spent).unwrap_or(i64::MAX)))
         })
@@ -94,14 +103,5 @@ impl Sums for Ledger {
             self.settled_ms.fetch_max(reached, Ordering::Relaxed);
         }
         self.settled_ms.load(Ordering::Relaxed)
-    }
-}
-
-/// Reads `key/<id>`, `project/<name>` or `tags/<name>`.
-fn payer_of(text: &str) -> Option<Payer> {
-    let (kind, name) = text.split_once('/')?;
-    match kind {
-        "key" => Some(Payer::Key(name.to_owned())),
-        _ => GroupKind::parse(kind).map(|kind| Payer::Group(kind, name.to_owned())),
     }
 }

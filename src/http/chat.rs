@@ -130,6 +130,7 @@ async fn enter(
     }
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let created_s = door::now_ms() / 1000;
+    let fleet = front.fleet.clone().map(|fleet| (fleet, member.payers()));
     let (fetcher, session) = (front.fetcher.clone(), ask.session);
     let dispatch = Dispatch::assign(&front.supervisor, member, ask, deadline, move || {
         let request = Arc::new(parsed);
@@ -144,6 +145,7 @@ async fn enter(
             tokens: estimate,
             asked,
             now_ms: door::now_ms,
+            fleet,
             fallback_id,
             created_s,
             fetcher,

@@ -225,6 +225,43 @@ impl std::fmt::Display for Payer {
     }
 }
 
+impl Payer {
+    /// What it is called where replicas share its budget: `key/<id>`, `project/<name>`, `tags/<name>`, anything but
+    /// letters, digits and a few signs percent-encoded.
+    pub fn shared_name(&self) -> String {
+        let (kind, name) = match self {
+            Self::Key(id) => ("key", id),
+            Self::Group(kind, name) => (kind.as_str(), name),
+        };
+        let mut out = format!("{kind}/");
+        for byte in name.bytes() {
+            if byte.is_ascii_alphanumeric() || b"_-.=,".contains(&byte) {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        out
+    }
+
+    /// The reverse of [`Payer::shared_name`].
+    pub fn of_shared_name(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once('/')?;
+        let mut pieces = rest.split('%');
+        let mut bytes = pieces.next()?.as_bytes().to_vec();
+        for piece in pieces {
+            let (code, plain) = piece.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(code, 16).ok()?);
+            bytes.extend_from_slice(plain.as_bytes());
+        }
+        let name = String::from_utf8(bytes).ok()?;
+        match kind {
+            "key" => Some(Self::Key(name)),
+            _ => GroupKind::parse(kind).map(|kind| Self::Group(kind, name)),
+        }
+    }
+}
+
 /// A threshold of a budget that was passed in one of its periods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
@@ -263,4 +300,25 @@ pub struct Declared {
     pub keys: Vec<DeclaredKey>,
     /// Projects and sets of tags.
     pub groups: Vec<(GroupKind, String, GroupSpec)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payer_is_found_again_by_its_shared_name() {
+        for payer in [
+            Payer::Key("key_01J".into()),
+            Payer::Group(GroupKind::Project, "a b{c}%/ü".into()),
+            Payer::Group(GroupKind::Tags, "feature=x,team=search".into()),
+        ] {
+            let name = payer.shared_name();
+            assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}".contains(&byte)), "{name}");
+            assert_eq!(Payer::of_shared_name(&name), Some(payer));
+        }
+        for odd in ["", "key", "other/x", "key/%4", "key/%zz", "key/%FF"] {
+            assert_eq!(Payer::of_shared_name(odd), None, "{odd}");
+        }
+    }
 }

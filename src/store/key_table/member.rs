@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::super::rows::Payer;
 use super::{Groups, KeyEntry, KeyTable};
 use crate::error::Error;
 use crate::money::Markup;
@@ -55,6 +56,13 @@ impl Member {
     pub fn purses(&self) -> Arc<[Arc<Purse>]> {
         let groups = self.each_group().map(|group| &group.purse);
         std::iter::once(&self.key.purse).chain(groups).map(Arc::clone).collect()
+    }
+
+    /// What the purses are called where a fleet shares them, in their order.
+    pub fn payers(&self) -> Vec<Arc<str>> {
+        let groups = self.each_group().map(|group| Payer::Group(group.kind, group.name.to_string()));
+        let key = Payer::Key(self.key.caller.key_id.to_string());
+        std::iter::once(key).chain(groups).map(|payer| payer.shared_name().into()).collect()
     }
 
     /// Names of the sets of tags that the call belongs to.

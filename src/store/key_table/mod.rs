@@ -17,7 +17,7 @@ mod seed;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -44,6 +44,9 @@ pub use seed::PurseOf;
 const REFRESH_ROWS: u32 = 1000;
 /// How often [`KeyTable::poll`] looks for changes made elsewhere.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who is told of budgets.
+pub type BudgetFollower = Box<dyn Fn(&Payer, &Arc<Purse>) + Send + Sync>;
 
 /// A live key as the hot path sees it.
 #[derive(Debug)]
@@ -79,7 +82,6 @@ struct Followed {
 }
 
 /// All live keys and groups.
-#[derive(Debug)]
 pub struct KeyTable {
     calendar: Arc<Calendar>,
     by_digest: DashMap<Digest, Arc<KeyEntry>>,
@@ -92,6 +94,8 @@ pub struct KeyTable {
     /// Purses of those that ended, for when they come back while calls still settle into them.
     ended: Mutex<HashMap<Payer, Weak<Purse>>>,
     followed: tokio::sync::Mutex<Followed>,
+    /// Who is told of budgets that begin, change or end.
+    follower: OnceLock<BudgetFollower>,
     /// A change was made by this process.
     changed: tokio::sync::Notify,
 }
@@ -108,6 +112,7 @@ impl KeyTable {
             index: ArcSwap::default(),
             ended: Mutex::default(),
             followed: tokio::sync::Mutex::default(),
+            follower: OnceLock::new(),
             changed: tokio::sync::Notify::new(),
         }
     }
@@ -197,6 +202,21 @@ impl KeyTable {
         result
     }
 
+    /// Tells `follower` of every budget there is, and from here on of each that begins, changes or ends, before a call
+    /// can use it. The first one counts.
+    pub fn follow_budgets(&self, follower: BudgetFollower) {
+        self.purses().iter().for_each(|of| follower(&of.payer, &of.purse));
+        let _ = self.follower.set(follower);
+    }
+
+    /// Puts a budget in force, or takes it away.
+    fn budget(&self, payer: &Payer, purse: &Arc<Purse>, budget: Option<Budget>, now_ms: i64) {
+        purse.set(budget, now_ms);
+        if let Some(follower) = self.follower.get() {
+            follower(payer, purse);
+        }
+    }
+
     /// Says that this process has changed something in the store.
     pub fn has_changed(&self) {
         self.changed.notify_one();
@@ -270,7 +290,7 @@ impl KeyTable {
         }
         let payer = || Payer::Key(record.id.clone());
         let purse = self.purse(old.as_ref().map(|old| &old.purse), payer, "this key");
-        purse.set(record.spec.budget.clone(), now_ms);
+        self.budget(&payer(), &purse, record.spec.budget.clone(), now_ms);
         let quota = quota(old.as_ref().map(|old| &old.quota), record.spec.limits);
         self.digests.insert(id.into(), record.digest);
         self.by_digest.insert(record.digest, Arc::new(entry(record, purse, quota)));
@@ -291,7 +311,7 @@ impl KeyTable {
             GroupKind::Tags => (format!("the tags `{}`", record.name), tags_of(&record.name)),
         };
         let purse = self.purse(old.as_ref().map(|old| &old.purse), payer, &owner);
-        purse.set(record.spec.budget, now_ms);
+        self.budget(&payer(), &purse, record.spec.budget, now_ms);
         let entry = GroupEntry {
             kind: record.kind,
             name: record.name.as_str().into(),
@@ -326,7 +346,7 @@ impl KeyTable {
 
     /// Keeps a purse in sight while calls hold it.
     fn end(&self, payer: Payer, purse: &Arc<Purse>, now_ms: i64) {
-        purse.set(None::<Budget>, now_ms);
+        self.budget(&payer, purse, None, now_ms);
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.retain(|_, purse| purse.strong_count() > 0);
         ended.insert(payer, Arc::downgrade(purse));
