@@ -4,7 +4,7 @@
 //! receipt that Billing has taken and the store has not booked yet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -26,6 +26,52 @@ pub struct Gauges {
     pub config: ConfigState,
     /// Whether there is memory for new calls.
     pub memory: MemoryState,
+    /// What became of requests with an idempotency key.
+    pub idempotency: IdempotencyCounts,
+}
+
+/// What became of a request with an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idempotent {
+    /// It ran.
+    Started,
+    /// It ran, and other replicas do not know: the store did not answer.
+    Local,
+    /// It joined the same request.
+    Joined,
+    /// It got the answer of the same request.
+    Replayed,
+    /// It was refused.
+    Conflict,
+}
+
+impl Idempotent {
+    /// All of them, with the labels of their series.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Started, "started"),
+        (Self::Local, "local"),
+        (Self::Joined, "joined"),
+        (Self::Replayed, "replayed"),
+        (Self::Conflict, "conflict"),
+    ];
+}
+
+/// Requests with an idempotency key, by what became of them.
+#[derive(Clone, Debug, Default)]
+pub struct IdempotencyCounts(Arc<[AtomicU64; 5]>);
+
+impl IdempotencyCounts {
+    /// Counts one.
+    pub fn count(&self, what: Idempotent) {
+        if let Some(count) = self.0.get(what as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many there were.
+    pub fn get(&self, what: Idempotent) -> u64 {
+        self.0.get(what as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
 }
 
 /// Whether the process has as much memory as it may have.

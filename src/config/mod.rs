@@ -42,6 +42,6 @@ pub use resolve::{Loaded, resolve};
 pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
-    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, Log, ModelTimeouts,
-    ProbeRule, Provider, ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
+    AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, IdempotencySettings, Log,
+    ModelTimeouts, ProbeRule, Provider, ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
 };

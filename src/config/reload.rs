@@ -5,10 +5,11 @@ use serde_json::Value;
 use super::settings::{Server, Settings};
 
 /// Keys and sections that are read at the start only.
-pub const START_ONLY: [&str; 18] = [
+pub const START_ONLY: [&str; 19] = [
     "admin_key",
     "data_dir",
     "database",
+    "idempotency",
     "log",
     "ops.listen",
     "reasoning",
@@ -38,7 +39,8 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         let old = path.split('.').try_fold(&old.effective, |at, name| at.get(name)).cloned();
         put(&mut new.effective, path, old);
     }
-    let Settings { server, fetch, ops_listen, admin_key, data_dir, reasoning, log, .. } = old.clone();
+    let Settings { server, fetch, ops_listen, admin_key, data_dir, reasoning, idempotency, log, .. } =
+        old.clone();
     let Server {
         listen, workers, body_limit, body_memory, keep_alive, head_timeout, max_connections, ..
     } = server;
@@ -54,6 +56,7 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
     };
     (new.fetch, new.ops_listen, new.admin_key) = (fetch, ops_listen, admin_key);
     (new.data_dir, new.reasoning, new.log) = (data_dir, reasoning, log);
+    new.idempotency = idempotency;
     waiting
 }
 

@@ -12,7 +12,9 @@ use super::problem::Problem;
 use super::reader::Reader;
 use super::rows::Rows;
 use super::secret::{self, Outside, Resolved, Secret};
-use super::settings::{CatalogSettings, Log, Provider, ReasoningSettings, RoutingSettings, Server, Settings};
+use super::settings::{
+    CatalogSettings, IdempotencySettings, Log, Provider, ReasoningSettings, RoutingSettings, Server, Settings,
+};
 use super::{aliases, effective, provider, validate};
 use crate::chat::Routing;
 
@@ -54,6 +56,13 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         reasoning: ReasoningSettings {
             memory: read.count("reasoning.memory"),
             life: read.duration("reasoning.life"),
+        },
+        idempotency: IdempotencySettings {
+            memory: read.count("idempotency.memory"),
+            keys: read.count("idempotency.keys"),
+            answer_limit: read.count("idempotency.answer_limit"),
+            life: read.duration("idempotency.life"),
+            store_max: read.number("idempotency.store_max").unwrap_or_default(),
         },
         routing: RoutingSettings {
             mode: read.text("routing.mode").as_deref().and_then(Routing::parse).unwrap_or_default(),

@@ -80,7 +80,7 @@ const SQLITE_ONLY: &str =
     "this version keeps keys and ledger in an embedded SQLite store in `data_dir`; take `database` out";
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 40] = [
+const GENERAL_KEYS: [Key; 45] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -109,6 +109,11 @@ const GENERAL_KEYS: [Key; 40] = [
     key("ops.listen", Kind::Listen, Some("127.0.0.1:9090"), "Address of the ops listener (/metrics, /admin, /health)."),
     key("reasoning.memory", Kind::Size(0, 64 * GIB), Some("64MiB"), "Reasoning blocks (signatures, encrypted items) kept in memory for clients that do not send `reasoning_details` back; the oldest go first. `0B` keeps none."),
     key("reasoning.life", Kind::Duration, Some("1h"), "How long a reasoning block is kept for the next turn."),
+    key("idempotency.life", Kind::Duration, Some("24h"), "How long the answer to a request with an `Idempotency-Key` is given again."),
+    key("idempotency.memory", Kind::Size(0, 64 * GIB), Some("64MiB"), "Such answers held in memory, all together; the oldest go first."),
+    key("idempotency.keys", Kind::Count(1, 10_000_000), Some("100000"), "Keys held in memory; the oldest answered ones go first."),
+    key("idempotency.answer_limit", Kind::Size(KIB, 64 * MIB), Some("4MiB"), "Largest answer that is given again; the key of a larger one is refused with 409 afterwards."),
+    key("idempotency.store_max", Kind::Size(0, 1024 * GIB), Some("1GiB"), "Such answers held in the store, all together, as they were sent: for a restart and for other replicas. The oldest go first. `0B`: in memory only."),
     key("catalog.file", Kind::Path, None, "A catalogue file that replaces the shipped one."),
     key("catalog.strict", Kind::Bool, Some("false"), "Refuse model names that the catalogue does not know, instead of sending them on unpriced."),
     key("catalog.auto", Kind::Names, None, "Canonical names that replace the catalogue's own pool for `model: auto`."),

@@ -30,6 +30,8 @@ pub struct Settings {
     pub strict: bool,
     /// Reasoning that is kept for clients that do not bring it back.
     pub reasoning: ReasoningSettings,
+    /// Answers that are given again.
+    pub idempotency: IdempotencySettings,
     /// How targets are chosen where nobody says.
     pub routing: RoutingSettings,
     /// The catalogue and how it is used.
@@ -100,6 +102,21 @@ pub struct ReasoningSettings {
     pub memory: usize,
     /// How long each block is held.
     pub life: Duration,
+}
+
+/// Answers that are given again to the same request under the same `Idempotency-Key`.
+#[derive(Clone, Copy, Debug)]
+pub struct IdempotencySettings {
+    /// Bytes of answers held in memory.
+    pub memory: usize,
+    /// Keys held in memory.
+    pub keys: usize,
+    /// Bytes of one answer at most.
+    pub answer_limit: usize,
+    /// How long an answer is kept.
+    pub life: Duration,
+    /// Bytes of answers held in the store; 0: none are.
+    pub store_max: u64,
 }
 
 /// The catalogue and how it is used.

@@ -33,6 +33,7 @@ use crate::cell::Shared;
 use crate::config::{Secret, Settings};
 use crate::http::admin::Admin;
 use crate::http::body_room::BodyRoom;
+use crate::http::idempotent::{Idempotency, Keeper};
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::account::Accounts;
 use crate::policy::vault::Vault;
@@ -45,6 +46,8 @@ pub use reload::{Source, Sources};
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long workers may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the store gets to take the last answers that are given again.
+const ANSWERS_STORED: Duration = Duration::from_secs(2);
 /// How long cut streams get to send their last event.
 const LAST_EVENT: Duration = Duration::from_millis(500);
 
@@ -75,7 +78,8 @@ pub struct Gateway {
     admin_key_file: Option<PathBuf>,
     live: Live,
     reloads: Reloads,
-    polling: [tokio::task::JoinHandle<()>; 3],
+    idempotency: Arc<Idempotency>,
+    polling: [tokio::task::JoinHandle<()>; 4],
 }
 
 impl Gateway {
@@ -105,7 +109,9 @@ impl Gateway {
             gauges.clone(),
             Pace::default(),
         );
+        let (idempotency, keeper) = idempotency(settings, &store, &gauges);
         let shared = Shared {
+            idempotency: Arc::clone(&idempotency),
             live: Arc::clone(&live),
             accounts,
             keys: Arc::clone(&keys),
@@ -128,7 +134,7 @@ impl Gateway {
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        let polling = [poll(keys, store.clone()), reload::start(reloading, asked), memory];
+        let polling = [poll(keys, store.clone()), reload::start(reloading, asked), memory, keep(keeper)];
         cells_started(&supervisors).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
@@ -145,6 +151,7 @@ impl Gateway {
             admin_key_file,
             live,
             reloads,
+            idempotency,
             polling,
         })
     }
@@ -222,6 +229,7 @@ impl Gateway {
         for server in &self.servers {
             server.stop(true).await;
         }
+        self.idempotency.flush(ANSWERS_STORED).await;
         for polling in &self.polling {
             polling.abort();
         }
@@ -241,6 +249,25 @@ impl Gateway {
 /// Follows changes of keys made elsewhere.
 fn poll(keys: Arc<KeyTable>, store: SqliteStore) -> tokio::task::JoinHandle<()> {
     tokio::task::spawn_local(async move { keys.poll(&store as &dyn Store, POLL_INTERVAL).await })
+}
+
+/// What repeated requests share, and who keeps the store in step.
+fn idempotency(
+    settings: &Settings,
+    store: &SqliteStore,
+    gauges: &Gauges,
+) -> (Arc<Idempotency>, Option<Keeper>) {
+    let store: Arc<dyn Store> = Arc::new(store.clone());
+    Idempotency::new(&settings.idempotency, &store, gauges.idempotency.clone())
+}
+
+/// Keeps the store in step with the idempotency keys, if it has a part in them.
+fn keep(keeper: Option<Keeper>) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(async move {
+        if let Some(keeper) = keeper {
+            keeper.run().await;
+        }
+    })
 }
 
 /// Waits until there is a cell: workers start on their own threads, after their listener is there.

@@ -30,6 +30,7 @@ mod fetching;
 mod framing;
 mod handling;
 mod headers;
+mod idempotency;
 mod images;
 mod key_limits;
 mod keys;

@@ -6,6 +6,7 @@
 //!
 //! With `synchronous = NORMAL` a killed process loses nothing that was committed, a power cut the last commits.
 
+mod idempotency;
 mod keys;
 mod ledger;
 mod open;
@@ -19,13 +20,15 @@ use std::path::Path;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{Row as _, Transaction};
+use ulid::Ulid;
 
 use super::error::StoreError;
 use super::key::FreshKey;
 use super::rows::{AuditRow, GroupBy, KeyRecord, LedgerRow, Page, RequestFilter, UsageRow};
 use super::spec::{KeyPatch, KeySpec};
-use super::{By, PAGE_MAX, Store, StoreFuture};
+use super::{By, Claim, Held, PAGE_MAX, Store, StoreFuture, Stored};
 use crate::error::Error;
+use crate::policy::idempotency::Digest;
 use crate::receipt::Receipt;
 
 /// The embedded store. Cheap to clone: both pools are shared.
@@ -111,6 +114,36 @@ impl Store for SqliteStore {
         groups: &'a [GroupBy],
     ) -> StoreFuture<'a, Vec<UsageRow>> {
         Box::pin(usage::totals(self, from_ms, to_ms, groups))
+    }
+
+    fn claim_answer<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Held> {
+        Box::pin(idempotency::claim(self, claim))
+    }
+
+    fn fetch_answer(&self, name: Digest, fingerprint: Digest, now_ms: i64) -> StoreFuture<'_, Option<Held>> {
+        Box::pin(idempotency::fetch(self, name, fingerprint, now_ms))
+    }
+
+    fn finish_answer(
+        &self,
+        name: Digest,
+        token: Ulid,
+        answer: Option<Stored>,
+        expires_ms: i64,
+    ) -> StoreFuture<'_, bool> {
+        Box::pin(idempotency::finish(self, name, token, answer, expires_ms))
+    }
+
+    fn release_answer(&self, name: Digest, token: Ulid) -> StoreFuture<'_, ()> {
+        Box::pin(idempotency::release(self, name, token))
+    }
+
+    fn extend_answers<'a>(&'a self, owner: &'a str, lease_ms: i64) -> StoreFuture<'a, ()> {
+        Box::pin(idempotency::extend(self, owner, lease_ms))
+    }
+
+    fn purge_answers(&self, now_ms: i64, bytes_max: u64, rows: u32) -> StoreFuture<'_, u64> {
+        Box::pin(idempotency::purge(self, now_ms, bytes_max, rows))
     }
 
     fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>> {

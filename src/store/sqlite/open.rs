@@ -13,10 +13,11 @@ use super::super::error::StoreError;
 use super::SqliteStore;
 
 /// Schema changes in order; the number of those applied is the file's `user_version`.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_key_handling.sql"),
     include_str!("migrations/0003_money.sql"),
+    include_str!("migrations/0004_idempotency.sql"),
 ];
 /// How long a statement waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -68,7 +68,7 @@ async fn a_schema_newer_than_the_binary_is_refused_and_left_alone() {
     store.close().await;
     for _ in 0..2 {
         let text = refusal(SqliteStore::open(folder.path()).await);
-        assert!(text.contains("schema is version 99, this binary knows 3"), "{text}");
+        assert!(text.contains("schema is version 99, this binary knows 4"), "{text}");
     }
 }
 
