@@ -41,8 +41,8 @@ pub enum Held {
     Mine,
     /// The same request runs elsewhere.
     Running,
-    /// The same request was answered.
-    Done(Stored),
+    /// The same request was answered; until when that is kept, milliseconds since the epoch.
+    Done(Stored, i64),
     /// The same request was answered, with more than is kept.
     NotKept,
     /// The key was used for another request.

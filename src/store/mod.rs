@@ -178,7 +178,7 @@ pub trait Store: Send + Sync {
     ///   `lease_ms <= now_ms`: the row becomes the claim's, running, with its token, and the answer is [`Held::Mine`].
     ///   The same owner's is taken over because a process leads a key once at a time: it has given the older claim up.
     /// - another fingerprint in a row that is in force: [`Held::Other`], whatever its state.
-    /// - the same fingerprint: [`Held::Running`], [`Held::Done`] with the answer, or [`Held::NotKept`].
+    /// - the same fingerprint: [`Held::Running`], [`Held::Done`] with the answer and its `expires_ms`, or [`Held::NotKept`].
     ///
     /// Nothing is changed but for [`Held::Mine`]. `expires_ms` of a running row is its `deadline_ms`.
     fn claim_answer<'a>(&'a self, _claim: &'a Claim) -> StoreFuture<'a, Held> {

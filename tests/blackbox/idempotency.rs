@@ -1,16 +1,16 @@
 //! `Idempotency-Key`: the same request again is one upstream call, one charge, one answer.
 
+mod stored;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Semaphore;
 
 use crate::support::{
     Answer, Client, Event, Gateway, Live, NO_BREAKER, Script, Setup, Upstream, chunk, completion, ending,
-    eventually, question, stream_head, streamed, text_event, whole,
+    question, stream_head, streamed, text_event, whole,
 };
 
 /// What a client that leaves may leave behind, and for how long.
@@ -294,102 +294,6 @@ async fn failures_are_not_kept_and_who_joined_gets_the_same() {
 }
 
 #[tokio::test]
-async fn answers_outlive_the_process() {
-    let (upstream, gateway, client) = open().await;
-    let mut firsts = Vec::new();
-    for stream in [false, true] {
-        firsts.push(ask(&client, &format!("k{stream}"), stream).await);
-    }
-    let gateway = gateway.stop_and_restart().await;
-    let client = Client::new(&gateway.url, &client.key);
-    for (first, stream) in firsts.iter().zip([false, true]) {
-        for _ in 0..2 {
-            replayed(first, &ask(&client, &format!("k{stream}"), stream).await);
-        }
-        let other = client.request(&question("up/m", json!({"seed": 1, "stream": stream})));
-        let other = Answer::of(other.header("idempotency-key", format!("k{stream}"))).await;
-        assert_eq!(other.code(), "idempotency_key_reused");
-    }
-    assert_eq!(upstream.requests().len(), 2);
-    gateway.sound(2).await;
-}
-
-#[tokio::test]
-async fn what_a_process_ran_that_was_killed_runs_anew_once_its_lease_is_over() {
-    let gate = Arc::new(Semaphore::new(0));
-    let upstream = gated(&gate).await;
-    let gateway = Gateway::before(&upstream).await;
-    let client = gateway.client().await;
-    let lost = spawned(&client, "k", true);
-    upstream.reached(1).await;
-    let gateway = gateway.crash_and_restart().await;
-    lost.abort();
-    let again = spawned(&Client::new(&gateway.url, &client.key), "k", true);
-    in_flight(&gateway, 1.0).await;
-    assert_eq!(upstream.requests().len(), 1, "another may run it still");
-    let file = gateway.folder().join("data/gateway.db");
-    let mut outside = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-    let ended = sqlx::query("UPDATE idempotency SET lease_ms = 1").execute(&mut outside).await.unwrap();
-    assert_eq!(ended.rows_affected(), 1);
-    gate.add_permits(2);
-    let again = again.await.unwrap();
-    assert!(again.done() && again.content().starts_with("answer 1"), "{}", again.text());
-    gateway.sound(1).await;
-}
-
-#[tokio::test]
-async fn two_gateways_on_one_store_make_one_upstream_call() {
-    let gate = Arc::new(Semaphore::new(0));
-    let upstream = gated(&gate).await;
-    let folder = tempfile::TempDir::new().unwrap();
-    let shared = folder.path().join("data").display().to_string();
-    let start = || Setup::with_upstream(&upstream).variable("LLM_GATEWAY__DATA_DIR", &shared).start();
-    let one = start().await;
-    let client = one.client().await;
-    let two = start().await;
-    let there = Client::new(&two.url, &client.key);
-    for (calls, stream) in [(1, true), (2, false)] {
-        let key = format!("k{stream}");
-        let here = spawned(&client, &key, stream);
-        upstream.reached(calls).await;
-        let elsewhere = spawned(&there, &key, stream);
-        in_flight(&two, 1.0).await;
-        gate.add_permits(1);
-        let first = here.await.unwrap();
-        replayed(&first, &elsewhere.await.unwrap());
-        replayed(&first, &ask(&there, &key, stream).await);
-        assert_eq!(upstream.requests().len(), calls);
-    }
-    one.sound(2).await;
-}
-
-#[tokio::test]
-async fn a_store_that_does_not_answer_fails_no_request() {
-    let (upstream, gateway, client) = open().await;
-    let file = gateway.folder().join("data/gateway.db");
-    let mut outside = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-    let lock = outside.begin_with("BEGIN EXCLUSIVE").await.unwrap();
-    for key in ["a", "b"] {
-        let first = ask(&client, key, false).await;
-        assert_eq!((first.status, first.header("x-gateway-idempotency")), (200, "local"));
-        replayed(&first, &ask(&client, key, false).await);
-    }
-    lock.rollback().await.unwrap();
-    assert_eq!(upstream.requests().len(), 2);
-    gateway.counted(&counter("local"), 2.0).await;
-    let told = gateway.process.events();
-    let told = told.iter().filter(|event| {
-        event["message"].as_str().is_some_and(|text| text.starts_with("idempotency keys are known to this"))
-    });
-    assert_eq!(told.count(), 1);
-    eventually("the store is asked again", || async {
-        let key = ulid::Ulid::generate().to_string();
-        ask(&client, &key, false).await.header("x-gateway-idempotency").is_empty().then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn an_answer_that_is_too_large_goes_to_all_who_are_there_and_its_key_is_refused_afterwards() {
     let upstream =
         Upstream::start(|request| said(&"x".repeat(8_000), request.json()["stream"] == true)).await;
@@ -407,26 +311,6 @@ async fn an_answer_that_is_too_large_goes_to_all_who_are_there_and_its_key_is_re
     let client = Client::new(&gateway.url, &client.key);
     assert_eq!(ask(&client, "ktrue", true).await.code(), "idempotency_answer_too_large");
     assert_eq!(upstream.requests().len(), 2);
-}
-
-#[tokio::test]
-async fn the_oldest_answers_leave_memory_and_come_from_the_store() {
-    let upstream = Upstream::start(|request| said(&request.number.to_string(), false)).await;
-    for (store_max, calls) in [("1GiB", 4), ("0B", 5)] {
-        let before = upstream.requests().len();
-        let config = format!("idempotency: {{ keys: 2, store_max: {store_max} }}\n");
-        let gateway = Setup::with_upstream(&upstream).config(&config).start().await;
-        let client = gateway.client().await;
-        let mut first = None;
-        for key in ["a", "b", "c", "d"] {
-            let answer = ask(&client, key, false).await;
-            assert_eq!((answer.status, answer.header("x-gateway-idempotency")), (200, ""));
-            first.get_or_insert(answer);
-        }
-        let again = ask(&client, "a", false).await;
-        let same = again.bytes == first.unwrap().bytes;
-        assert_eq!((same, upstream.requests().len() - before), (calls == 4, calls));
-    }
 }
 
 #[tokio::test]
@@ -478,6 +362,31 @@ async fn a_replay_counts_as_a_request_and_takes_no_tokens() {
     let refused = ask(&client, "k", true).await;
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limit_exceeded"));
     assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn who_joins_waits_no_longer_than_it_may_and_no_longer_than_the_process_lives() {
+    let gate = Arc::new(Semaphore::new(0));
+    let upstream = gated(&gate).await;
+    let short = Setup::with_upstream(&upstream).variable("LLM_GATEWAY__SERVER__DRAIN_TIMEOUT", "50ms");
+    let mut gateway = short.start().await;
+    let client = gateway.client().await;
+    let first = spawned(&client, "k", false);
+    upstream.reached(1).await;
+    let hurried = keyed(&client, "k", false).header("x-gateway-timeout-ms", "50");
+    let hurried = Answer::of(hurried).await;
+    assert_eq!((hurried.status, hurried.code().as_str()), (504, "timeout"));
+    let mut stream = Live::open(keyed(&client, "s", true)).await;
+    stream.until("\n\n").await;
+    let (second, joined) = (spawned(&client, "k", false), spawned(&client, "s", true));
+    in_flight(&gateway, 4.0).await;
+    assert_eq!(gateway.stop().await, Some(0), "{}", gateway.process.log());
+    for answer in [first.await.unwrap(), second.await.unwrap()] {
+        assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"), "{}", answer.text());
+    }
+    let joined = joined.await.unwrap();
+    assert_eq!(joined.stream_error().unwrap()["code"], "overloaded", "{}", joined.text());
+    assert_eq!(upstream.requests().len(), 2);
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ impl Idempotency {
         let table = Table::new(Rules {
             bytes_max: settings.memory,
             keys_max: settings.keys,
-            answer_max: settings.answer_limit,
+            answer_max: settings.answer_limit.min(settings.memory),
             life: settings.life,
         });
         let (records, keeper) = if settings.store_max > 0 {
@@ -207,8 +207,10 @@ async fn found(
                 let local = record.is_none() && front.idempotency.records.is_some();
                 Begun::Lead(Box::new(Leading { lead, reader, record, local, deadline: asked.deadline }))
             }
-            Led::Answered(answer) => {
-                lead.adopt(&answer, std::time::Instant::now());
+            Led::Answered(answer, life) => {
+                // No longer than its life, and no longer than memory keeps any.
+                let life = life.min(table.rules().life);
+                lead.adopt(&answer, std::time::Instant::now() + life);
                 let permit = admitted(&mut permit, asked.key, quota)?;
                 Begun::Follow(Box::new(Following::replay(answer, permit, asked.deadline)))
             }
@@ -221,7 +223,7 @@ enum Led {
     /// It runs; with a record, if the store knows.
     Run(Option<records::Record>),
     /// Another replica, or this one before it was started, has answered.
-    Answered(Arc<idempotency::Answer>),
+    Answered(Arc<idempotency::Answer>, std::time::Duration),
 }
 
 async fn claimed(front: &Front, asked: &Asked<'_>, named: Named) -> Result<Led, Error> {
@@ -230,7 +232,7 @@ async fn claimed(front: &Front, asked: &Asked<'_>, named: Named) -> Result<Led, 
     match claimed {
         Claimed::Mine(record) => Ok(Led::Run(Some(record))),
         Claimed::Local => Ok(Led::Run(None)),
-        Claimed::Done(answer) => Ok(Led::Answered(answer)),
+        Claimed::Done(answer, life) => Ok(Led::Answered(answer, life)),
         Claimed::NotKept => Err(Error::IdempotencyAnswerTooLarge),
         Claimed::Other => Err(Error::IdempotencyKeyReused),
         Claimed::TooLate => Err(too_late()),

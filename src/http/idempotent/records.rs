@@ -43,8 +43,8 @@ pub(super) enum Claimed {
     Mine(Record),
     /// The store does not answer.
     Local,
-    /// It was answered.
-    Done(Arc<Answer>),
+    /// It was answered, and is kept for so long.
+    Done(Arc<Answer>, Duration),
     /// It was answered, with more than is kept.
     NotKept,
     /// The key was used for another.
@@ -78,7 +78,9 @@ impl Records {
             let record = record();
             match self.answered(self.store.claim_answer(&claim)).await {
                 Some(Held::Mine) => return Claimed::Mine(record),
-                Some(Held::Done(answer)) => return Claimed::Done(answer).without(record),
+                Some(Held::Done(answer, until_ms)) => {
+                    return Claimed::done(answer, until_ms, now_ms).without(record);
+                }
                 Some(Held::NotKept) => return Claimed::NotKept.without(record),
                 Some(Held::Other) => return Claimed::Other.without(record),
                 Some(Held::Running) => record.forget(),
@@ -100,13 +102,16 @@ impl Records {
             }
             sleep(pause).await;
             pause = (pause * 2).min(LOOK_MOST);
-            let fetched = self.store.fetch_answer(named.name, named.fingerprint, door::now_ms());
+            let now_ms = door::now_ms();
+            let fetched = self.store.fetch_answer(named.name, named.fingerprint, now_ms);
             match self.answered(fetched).await {
                 Some(Some(Held::Running)) => heard = Instant::now(),
                 // Who ran it may be gone by now; nobody can say.
                 None if heard.elapsed() > LEASE => return Some(Claimed::Local),
                 None => {}
-                Some(Some(Held::Done(answer))) => return Some(Claimed::Done(answer)),
+                Some(Some(Held::Done(answer, until_ms))) => {
+                    return Some(Claimed::done(answer, until_ms, now_ms));
+                }
                 Some(_) => return None,
             }
         }
@@ -150,6 +155,11 @@ impl Records {
 }
 
 impl Claimed {
+    fn done(answer: Arc<Answer>, until_ms: i64, now_ms: i64) -> Self {
+        let left = u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or(0);
+        Self::Done(answer, Duration::from_millis(left))
+    }
+
     /// This, and the claim is none.
     fn without(self, record: Record) -> Self {
         record.forget();

@@ -219,7 +219,12 @@ impl Lead {
     }
 
     /// The answer is complete: kept until `now` plus its life. Gives it, unless it was too large.
-    pub fn finish(mut self, now: Instant) -> Option<Arc<Answer>> {
+    pub fn finish(self, now: Instant) -> Option<Arc<Answer>> {
+        let until = now + self.table.rules.life;
+        self.keep(until)
+    }
+
+    fn keep(mut self, until: Instant) -> Option<Arc<Answer>> {
         let whole = self.log.whole();
         let answer = whole.map(|(head, body)| Arc::new(Answer { head, body }));
         let (kept, size) = match &answer {
@@ -238,7 +243,6 @@ impl Lead {
         } else if room {
             entries.serial += 1;
             let serial = entries.serial;
-            let until = now + self.table.rules.life;
             if let Some((_, entry)) = entries.by_name.get_mut(&self.name) {
                 *entry = Entry::Answered { kept, bytes, until, serial };
             }
@@ -254,11 +258,11 @@ impl Lead {
         answer
     }
 
-    /// Another replica has answered: whoever joined gets that, and whoever comes.
-    pub fn adopt(mut self, answer: &Answer, now: Instant) {
+    /// Another replica has answered: whoever joined gets that, and whoever comes until then.
+    pub fn adopt(mut self, answer: &Answer, until: Instant) {
         self.log.begin(Arc::clone(&answer.head));
         self.push(&answer.body, true);
-        self.finish(now);
+        self.keep(until);
     }
 
     /// True while the key is this one's: after everybody left, another may have begun.

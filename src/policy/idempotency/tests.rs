@@ -177,7 +177,9 @@ fn what_another_replica_answered_is_given_to_all() {
     let Begun::Replay(answer) = begin(&table, "k", "a", now) else { panic!("not kept") };
     let (lead, _first) = led(begin(&table, "other", "a", now));
     let mut second = joined(begin(&table, "other", "a", now));
-    lead.adopt(&answer, now);
+    lead.adopt(&answer, now + Duration::from_secs(5));
     assert_eq!(read(&mut second), ("xxx".to_owned(), Read::Over(Over::Complete)));
-    assert!(matches!(begin(&table, "other", "a", now), Begun::Replay(_)));
+    let later = |seconds| now + Duration::from_secs(seconds);
+    assert!(matches!(begin(&table, "other", "a", later(4)), Begun::Replay(_)));
+    drop(led(begin(&table, "other", "a", later(5))));
 }

@@ -93,7 +93,7 @@ fn held(
     }
     match state {
         RUNNING => Ok(Some(Held::Running)),
-        ANSWERED => Ok(Some(Held::Done(answer(row)?))),
+        ANSWERED => Ok(Some(Held::Done(answer(row)?, until))),
         _ => Ok(Some(Held::NotKept)),
     }
 }

@@ -49,7 +49,7 @@ async fn of_two_owners_one_runs_and_the_other_gets_its_answer() {
     assert_eq!(store.claim_answer(&other).await.unwrap(), Held::Other);
     assert!(!store.finish_answer(mine.name, theirs.token, Some(answer("no")), 60).await.unwrap());
     assert!(store.finish_answer(mine.name, mine.token, Some(answer("yes")), 60).await.unwrap());
-    let done = Held::Done(answer("yes"));
+    let done = Held::Done(answer("yes"), 60);
     assert_eq!(store.claim_answer(&theirs).await.unwrap(), done);
     assert_eq!(store.claim_answer(&mine).await.unwrap(), done, "the one who ran it, after a restart");
     assert_eq!(fetch(59).await, Some(done));
