@@ -75,7 +75,8 @@ async fn write(
     let head = head(&response, request_id);
     let (good, stream) = ((200..300).contains(&head.status), head.length.is_none());
     let mut left = head.length.unwrap_or(u64::MAX);
-    lead.begin(head);
+    // Told with the first piece: who sees a head and nothing else takes it for silence.
+    let mut head = Some(head);
     let mut complete = good && !stream;
     let mut body = pin!(response.into_body());
     loop {
@@ -86,19 +87,23 @@ async fn write(
         };
         match piece {
             // Each one who reads has silences of its own.
-            Some(Ok(bytes)) if stream && bytes == PING => {}
+            Some(Ok(bytes)) if stream && bytes == PING => {
+                head.take().into_iter().for_each(|head| lead.begin(head))
+            }
             Some(Ok(bytes)) => {
                 left = left.saturating_sub(bytes.len() as u64);
                 // From here on it is all there: a client that leaves has taken it.
                 let last = if stream { is_last_event(&bytes) } else { left == 0 };
                 complete |= good && last;
                 lead.push(&bytes, last);
+                head.take().into_iter().for_each(|head| lead.begin(head));
                 lead.room().await;
             }
             Some(Err(_)) => return,
             None => break,
         }
     }
+    head.take().into_iter().for_each(|head| lead.begin(head));
     if !complete {
         drop(record);
         return lead.fail();
