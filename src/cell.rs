@@ -18,6 +18,7 @@ use crate::http::admin::Shown;
 use crate::http::body_room::BodyRoom;
 use crate::http::door;
 use crate::http::front::Front;
+use crate::http::idempotent::Idempotency;
 use crate::http::readiness::Readiness;
 use crate::journal::Journal;
 use crate::policy::account::Accounts;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub body_room: BodyRoom,
     /// Reasoning of earlier answers, shared by all cells.
     pub vault: Arc<Vault>,
+    /// Requests that carry a key of their client's, shared by all cells.
+    pub idempotency: Arc<Idempotency>,
     /// What the fetchers of images share; `None`: nothing is fetched.
     pub fetching: Option<Fetching>,
     /// The supervisors of the cells that were started. Locked, too, while what is in force changes: no cell misses it.
@@ -100,6 +103,7 @@ impl Shared {
             cut: self.cut.clone(),
             body_room: self.body_room.clone(),
             vault: Arc::clone(&self.vault),
+            idempotency: Arc::clone(&self.idempotency),
             fetcher: self.fetching.clone().map(Fetcher::new),
         })
     }

@@ -44,6 +44,10 @@ pub enum Error {
     RequestTimeout,
     /// The request conflicts with what is there.
     Conflict(String),
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused,
+    /// The same request was answered with more than can be given again.
+    IdempotencyAnswerTooLarge,
     /// Retired on every provider.
     ModelRetired(String),
     /// Body over the limit, in bytes.
@@ -183,6 +187,8 @@ impl Error {
             Self::MethodNotAllowed { .. } => class(405, BAD, Some("method_not_allowed"), false, None, "method_not_allowed"),
             Self::RequestTimeout => class(408, BAD, Some("request_timeout"), false, Some(false), "request_timeout"),
             Self::Conflict(_) => class(409, "conflict_error", Some("conflict"), false, Some(false), "conflict"),
+            Self::IdempotencyKeyReused => class(409, "conflict_error", Some("idempotency_key_reused"), false, Some(false), "idempotency_key_reused"),
+            Self::IdempotencyAnswerTooLarge => class(409, "conflict_error", Some("idempotency_answer_too_large"), false, Some(false), "idempotency_answer_too_large"),
             Self::ModelRetired(_) => class(410, NOT_FOUND, Some("model_retired"), false, None, "model_retired"),
             Self::BodyTooLarge(_) => class(413, BAD, Some("request_too_large"), false, None, "request_too_large"),
             Self::UnsupportedMediaType(_) => class(415, BAD, Some("unsupported_media_type"), false, None, "unsupported_media_type"),
@@ -250,6 +256,13 @@ impl fmt::Display for Error {
             | Self::UpstreamAuth(message)
             | Self::NoCredentials(message)
             | Self::Timeout(message) => f.write_str(message),
+            Self::IdempotencyKeyReused => f.write_str(
+                "This Idempotency-Key was used for another request. Send the same request again, or take another key.",
+            ),
+            Self::IdempotencyAnswerTooLarge => f.write_str(
+                "A request with this Idempotency-Key is answered already, with more than can be given again. Take \
+                 another key to ask anew.",
+            ),
             Self::MissingKey => f.write_str(
                 "You didn't provide an API key. Send it as `Authorization: Bearer <key>` or `x-api-key: <key>`.",
             ),

@@ -32,6 +32,8 @@ pub struct Gauges {
     pub memory: MemoryState,
     /// What is shared with other replicas, once it is; empty where nothing is.
     pub fleet: Arc<OnceLock<Fleet>>,
+    /// What became of requests with an idempotency key.
+    pub idempotency: IdempotencyCounts,
 }
 
 impl Gauges {
@@ -43,6 +45,50 @@ impl Gauges {
     /// Seconds since the oldest receipt of the journal ended that is not in the store.
     pub fn journal_lag_s(&self) -> i64 {
         self.journal.oldest_ms().map_or(0, |oldest_ms| (seconds() - oldest_ms / 1_000).max(0))
+    }
+}
+
+/// What became of a request with an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idempotent {
+    /// It ran.
+    Started,
+    /// It ran, and other replicas do not know: the store did not answer.
+    Local,
+    /// It joined the same request.
+    Joined,
+    /// It got the answer of the same request.
+    Replayed,
+    /// It was refused.
+    Conflict,
+}
+
+impl Idempotent {
+    /// All of them, with the labels of their series.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Started, "started"),
+        (Self::Local, "local"),
+        (Self::Joined, "joined"),
+        (Self::Replayed, "replayed"),
+        (Self::Conflict, "conflict"),
+    ];
+}
+
+/// Requests with an idempotency key, by what became of them.
+#[derive(Clone, Debug, Default)]
+pub struct IdempotencyCounts(Arc<[AtomicU64; 5]>);
+
+impl IdempotencyCounts {
+    /// Counts one.
+    pub fn count(&self, what: Idempotent) {
+        if let Some(count) = self.0.get(what as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many there were.
+    pub fn get(&self, what: Idempotent) -> u64 {
+        self.0.get(what as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 }
 

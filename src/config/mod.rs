@@ -46,6 +46,6 @@ pub use rows::Rows;
 pub use secret::{Outside, Secret, SecretFile};
 pub use settings::{
     AdmissionRule, Alias, AliasTarget, AuthStyle, BreakerRule, CatalogSettings, DatabaseSettings,
-    JournalSettings, Log, ModelTimeouts, OnCancel, OnFull, ProbeRule, Provider, ReasoningSettings, Route,
-    Server, Settings, Tending, Timeouts,
+    IdempotencySettings, JournalSettings, Log, ModelTimeouts, OnCancel, OnFull, ProbeRule, Provider,
+    ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
 };

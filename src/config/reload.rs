@@ -5,11 +5,12 @@ use serde_json::Value;
 use super::settings::{Server, Settings};
 
 /// Keys and sections that are read at the start only.
-pub const START_ONLY: [&str; 19] = [
+pub const START_ONLY: [&str; 20] = [
     "admin_key",
     "data_dir",
     "database",
     "journal",
+    "idempotency",
     "log",
     "ops.listen",
     "reasoning",
@@ -55,6 +56,7 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         redis,
         journal,
         log,
+        idempotency,
         ..
     } = old.clone();
     let Server {
@@ -76,6 +78,7 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
     }
     (new.data_dir, new.database, new.reasoning, new.redis) = (data_dir, database, reasoning, redis);
     (new.journal, new.log) = (journal, log);
+    new.idempotency = idempotency;
     waiting
 }
 

@@ -13,8 +13,8 @@ use super::reader::Reader;
 use super::rows::Rows;
 use super::secret::{self, Outside, Resolved, Secret};
 use super::settings::{
-    CatalogSettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings, RoutingSettings, Server,
-    Settings,
+    CatalogSettings, IdempotencySettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings,
+    RoutingSettings, Server, Settings,
 };
 use super::{aliases, database, effective, provider, redis, validate};
 use crate::chat::Routing;
@@ -61,6 +61,13 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
             life: read.duration("reasoning.life"),
         },
         journal: journal(&read),
+        idempotency: IdempotencySettings {
+            memory: read.count("idempotency.memory"),
+            keys: read.count("idempotency.keys"),
+            answer_limit: read.count("idempotency.answer_limit"),
+            life: read.duration("idempotency.life"),
+            store_max: read.number("idempotency.store_max").unwrap_or_default(),
+        },
         routing: RoutingSettings {
             mode: read.text("routing.mode").as_deref().and_then(Routing::parse).unwrap_or_default(),
             exploration: read

@@ -77,7 +77,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 50] = [
+const GENERAL_KEYS: [Key; 55] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -116,6 +116,11 @@ const GENERAL_KEYS: [Key; 50] = [
     key("journal.max_bytes", Kind::Size(64 * KIB, 1024 * GIB), Some("4GiB"), "Bytes of the whole journal: what may wait while the store takes nothing."),
     key("journal.memory_receipts", Kind::Count(100, 1_000_000), Some("20000"), "Receipts held in memory at most while the store is behind; the others wait in the journal alone and are read back from it."),
     key("journal.on_full", Kind::Choice(&["shed", "continue_unjournalled"]), Some("shed"), "What happens while receipts cannot be journalled: new calls are answered with 503, or go on with their receipts in memory alone."),
+    key("idempotency.life", Kind::Duration, Some("24h"), "How long the answer to a request with an `Idempotency-Key` is given again."),
+    key("idempotency.memory", Kind::Size(MIB, 64 * GIB), Some("64MiB"), "Such answers held in memory, all together; the oldest go first."),
+    key("idempotency.keys", Kind::Count(1, 10_000_000), Some("100000"), "Keys held in memory; the oldest answered ones go first."),
+    key("idempotency.answer_limit", Kind::Size(KIB, 64 * MIB), Some("4MiB"), "Largest answer that is given again, `idempotency.memory` at most; the key of a larger one is refused with 409 afterwards."),
+    key("idempotency.store_max", Kind::Size(0, 1024 * GIB), Some("1GiB"), "Such answers held in the store, all together, as they were sent: for a restart and for other replicas. The oldest go first. `0B`: in memory only."),
     key("catalog.file", Kind::Path, None, "A catalogue file that replaces the shipped one."),
     key("catalog.strict", Kind::Bool, Some("false"), "Refuse model names that the catalogue does not know, instead of sending them on unpriced."),
     key("catalog.auto", Kind::Names, None, "Canonical names that replace the catalogue's own pool for `model: auto`."),

@@ -37,6 +37,8 @@ pub struct Settings {
     pub reasoning: ReasoningSettings,
     /// How receipts are kept on disk until the store has them.
     pub journal: JournalSettings,
+    /// Answers that are given again.
+    pub idempotency: IdempotencySettings,
     /// How targets are chosen where nobody says.
     pub routing: RoutingSettings,
     /// The catalogue and how it is used.
@@ -142,6 +144,21 @@ pub enum OnFull {
     Shed,
     /// Calls go on, their receipts are in memory alone.
     ContinueUnjournalled,
+}
+
+/// Answers that are given again to the same request under the same `Idempotency-Key`.
+#[derive(Clone, Copy, Debug)]
+pub struct IdempotencySettings {
+    /// Bytes of answers held in memory.
+    pub memory: usize,
+    /// Keys held in memory.
+    pub keys: usize,
+    /// Bytes of one answer at most.
+    pub answer_limit: usize,
+    /// How long an answer is kept.
+    pub life: Duration,
+    /// Bytes of answers held in the store; 0: none are.
+    pub store_max: u64,
 }
 
 /// The catalogue and how it is used.

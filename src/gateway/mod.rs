@@ -4,6 +4,7 @@
 //! tell those that cannot, hand over and settle every receipt, close.
 
 mod admin_key;
+mod answers;
 mod current;
 mod fleet;
 mod journal;
@@ -36,6 +37,7 @@ use crate::config::{Secret, Settings};
 use crate::fleet::Fleet;
 use crate::http::admin::Admin;
 use crate::http::body_room::BodyRoom;
+use crate::http::idempotent::Idempotency;
 use crate::http::readiness::{Readiness, Stage};
 use crate::journal::Keeper;
 use crate::policy::account::Accounts;
@@ -52,6 +54,8 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 const SETTLING_MS: i64 = 10_000;
 /// How long workers may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the store gets to take the last answers that are given again.
+const ANSWERS_STORED: Duration = Duration::from_secs(2);
 /// How long cut streams get to send their last event.
 const LAST_EVENT: Duration = Duration::from_millis(500);
 
@@ -84,7 +88,8 @@ pub struct Gateway {
     live: Live,
     reloads: Reloads,
     fleet: Option<Fleet>,
-    polling: [tokio::task::JoinHandle<()>; 4],
+    idempotency: Arc<Idempotency>,
+    polling: [tokio::task::JoinHandle<()>; 5],
 }
 
 impl Gateway {
@@ -111,7 +116,9 @@ impl Gateway {
         let standings = Standings::new(Arc::clone(&live), Arc::clone(&accounts));
         let metrics = Metrics::launch(gauges.clone(), standings.clone()).map_err(failed("metrics: "))?;
         let billing = billing(settings, &store, &metrics, &gauges);
+        let (idempotency, keeping) = answers::kept(settings, &store, &gauges);
         let shared = Shared {
+            idempotency: Arc::clone(&idempotency),
             live: Arc::clone(&live),
             accounts,
             keys: Arc::clone(&keys),
@@ -142,6 +149,7 @@ impl Gateway {
             reload::start(reloading, asked),
             memory,
             following,
+            keeping,
         ];
         cells_started(&supervisors).await?;
         journal::replayed(&gauges.journal).await;
@@ -165,6 +173,7 @@ impl Gateway {
             live,
             reloads,
             fleet,
+            idempotency,
             polling,
         })
     }
@@ -243,6 +252,7 @@ impl Gateway {
         for server in &self.servers {
             server.stop(true).await;
         }
+        self.idempotency.flush(ANSWERS_STORED).await;
         if let Some(fleet) = &self.fleet {
             // Every receipt is settled, or lost: what is held goes back.
             fleet.leave(crate::http::door::now_ms()).await;

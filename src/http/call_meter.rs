@@ -17,6 +17,9 @@ use crate::receipt::{CallRecord, Outcome};
 /// Status of a call whose client left before it was answered (as nginx logs it; never sent).
 const CLIENT_CLOSED: u16 = 499;
 
+/// Error of a call that joined one which failed: what failed is in the line of that one.
+const JOINED_FAILED: &str = "joined_failed";
+
 /// The guard of one call.
 pub struct CallMeter {
     outbox: Rc<Outbox>,
@@ -24,7 +27,7 @@ pub struct CallMeter {
     request_id: Arc<str>,
     key_id: Option<Arc<str>>,
     record: CallRecord,
-    _in_flight: InFlightGuard,
+    in_flight: Option<InFlightGuard>,
 }
 
 impl CallMeter {
@@ -51,7 +54,7 @@ impl CallMeter {
                 overhead_us: 0,
                 ttft_us: None,
             },
-            _in_flight: in_flight.enter(),
+            in_flight: Some(in_flight.enter()),
         }
     }
 
@@ -82,6 +85,27 @@ impl CallMeter {
     pub fn first_content(&mut self) {
         if self.record.ttft_us.is_none() {
             self.record.ttft_us = Some(micros(self.started.elapsed()));
+        }
+    }
+
+    /// Hands the count of the call in flight over to whoever sends its answer.
+    pub fn hand_over(&mut self) -> Option<InFlightGuard> {
+        self.in_flight.take()
+    }
+
+    /// The call got the whole answer of another, whatever that was.
+    pub fn answered(&mut self, status: u16) {
+        self.completed();
+        self.record.status = status;
+        if status >= 400 {
+            (self.record.outcome, self.record.error) = (Outcome::Failed, Some(JOINED_FAILED));
+        }
+    }
+
+    /// The stream of another that it got is at its end; one that was not completed has failed.
+    pub fn broke_off(&mut self) {
+        if self.record.outcome != Outcome::Completed {
+            (self.record.outcome, self.record.error) = (Outcome::Failed, Some(JOINED_FAILED));
         }
     }
 

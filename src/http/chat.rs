@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::call_meter::CallMeter;
 use super::explain::render;
 use super::front::{Front, Limits};
+use super::idempotent::{self, Asked, Begun, Following, Leading, Own};
 use super::reply::{Builder, error_body, error_with_metadata};
 use super::unread::holding;
 use super::{door, stream};
@@ -51,7 +52,20 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
     let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE, request_id);
     let entered = enter(&request, &mut payload, &front, &mut context, &mut meter).await;
     let mut response = match entered {
-        Ok(Entered::Dispatched(dispatch)) => answer(*dispatch, meter, context, &front).await,
+        Ok(Entered::Dispatched(dispatch, None)) => answer(*dispatch, meter, context, &front).await,
+        Ok(Entered::Dispatched(dispatch, Some(leading))) => {
+            let (guard, shared) = (meter.hand_over(), front.clone());
+            let (request_id, quota) = (Arc::clone(&context.request_id), context.quota.clone());
+            let ping_interval = context.limits.ping_interval;
+            let answering = async move { answer(*dispatch, meter, context, &shared).await };
+            let own = Own { request_id: &request_id, quota: &quota, ping_interval };
+            idempotent::lead(leading, guard, answering, &own).await
+        }
+        Ok(Entered::Follows(following)) => {
+            let ping_interval = context.limits.ping_interval;
+            let own = Own { request_id: &context.request_id, quota: &context.quota, ping_interval };
+            following.answer(meter, &own)
+        }
         Ok(Entered::Explained(explanation)) => {
             meter.completed();
             let builder = Builder::new(StatusCode::OK).header("x-request-id", &context.request_id);
@@ -71,8 +85,10 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
 
 /// What became of a request at the door.
 enum Entered {
-    /// It is under way.
-    Dispatched(Box<Dispatch>),
+    /// It is under way; perhaps others will get its answer, too.
+    Dispatched(Box<Dispatch>, Option<Box<Leading>>),
+    /// It gets the answer of another.
+    Follows(Box<Following>),
     /// It asked how it would be.
     Explained(Value),
 }
@@ -100,11 +116,7 @@ async fn enter(
     let member = Member { key: Arc::clone(&key), groups };
     member.check_time(door::now_ms())?;
     let deadline = door::deadline(headers, limits.request_timeout)?;
-    let share = Share {
-        key: Arc::clone(&key.caller.key_id),
-        weight: key.handling.share,
-        priority: door::priority(headers, key.handling.max_priority)?,
-    };
+    let share = share_of(headers, &key)?;
     let ask = ask_of(&parsed, headers, &key.caller.key_id, key.handling.routing)?;
     let strict = door::flag(headers, "x-gateway-strict")? || limits.strict;
     let facts = CallFacts {
@@ -119,19 +131,23 @@ async fn enter(
         vault: Arc::clone(&front.vault),
     };
     let explains = wants_explanation(headers, &key)?;
+    let asked = Asked { headers, key: &key, body: &body, deadline, explains };
+    let leading = match idempotent::begin(front, &asked, &mut context.quota).await? {
+        Begun::Follow(following) => return Ok(Entered::Follows(following)),
+        Begun::Lead(leading) => Some(leading),
+        Begun::Plain => None,
+    };
     let asked = dispatch::asked(&parsed, &body);
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let call = Call::new(facts, admitted(front, &member, estimate, context).await?);
     if explains {
         let request = Arc::new(parsed);
-        let question = Question { key: Some(member), ask, call, body, request, strict, deadline };
-        let explained = explain(&front.supervisor, &question).await?;
-        return Ok(Entered::Explained(render(&question.request.model, &explained)));
+        return explained(front, &Question { key: Some(member), ask, call, body, request, strict, deadline })
+            .await;
     }
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
-    let created_s = door::now_ms() / 1000;
     let fleet = front.fleet.clone().map(|fleet| (fleet, member.payers()));
-    let (fetcher, session) = (front.fetcher.clone(), ask.session);
+    let (created_s, fetcher, session) = (door::now_ms() / 1000, front.fetcher.clone(), ask.session);
     let dispatch = Dispatch::assign(&front.supervisor, member, ask, deadline, move || {
         let request = Arc::new(parsed);
         Ok(Order {
@@ -151,7 +167,19 @@ async fn enter(
             fetcher,
         })
     });
-    dispatch.await.map(Box::new).map(Entered::Dispatched)
+    dispatch.await.map(|dispatch| Entered::Dispatched(Box::new(dispatch), leading))
+}
+
+/// Whose turn it is in a provider's queue.
+fn share_of(headers: &HeaderMap, key: &KeyEntry) -> Result<Share, Error> {
+    let priority = door::priority(headers, key.handling.max_priority)?;
+    Ok(Share { key: Arc::clone(&key.caller.key_id), weight: key.handling.share, priority })
+}
+
+/// How the request would be.
+async fn explained(front: &Front, question: &Question) -> Result<Entered, Error> {
+    let explained = explain(&front.supervisor, question).await?;
+    Ok(Entered::Explained(render(&question.request.model, &explained)))
 }
 
 /// Who pays for a call.
@@ -332,7 +360,7 @@ fn refuse(error: &Error, context: &Context) -> HttpResponse {
 }
 
 /// x-ratelimit-* of the caller's own limits.
-fn quota_headers(snapshot: Snapshot) -> Vec<(&'static str, String)> {
+pub fn quota_headers(snapshot: Snapshot) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
     let mut add = |names: [&'static str; 3], gauge: Option<Gauge>| {
         let Some(Gauge { limit, remaining, reset }) = gauge else { return };

@@ -54,7 +54,7 @@ pub fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// 400 for a header of ours that cannot be understood.
-fn wrong_header(name: &str, why: &str) -> Error {
+pub fn wrong_header(name: &str, why: &str) -> Error {
     Error::invalid_code(format!("{name}: {why}."), Some(name), "invalid_header")
 }
 

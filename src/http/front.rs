@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::Addr;
 
 use super::body_room::BodyRoom;
+use super::idempotent::Idempotency;
 use crate::actors::gauges::Gauges;
 use crate::actors::live::Live;
 use crate::actors::outbox::Outbox;
@@ -39,6 +40,8 @@ pub struct Front {
     pub body_room: BodyRoom,
     /// Reasoning of earlier answers, shared by all cells.
     pub vault: Arc<Vault>,
+    /// Requests that carry a key of their client's, shared by all cells.
+    pub idempotency: Arc<Idempotency>,
     /// Who fetches images for requests; `None`: nobody may.
     pub fetcher: Option<Rc<Fetcher>>,
 }

@@ -7,6 +7,7 @@ mod chat;
 pub mod door;
 mod explain;
 pub mod front;
+pub mod idempotent;
 pub mod models;
 pub mod ops;
 pub mod readiness;

@@ -85,10 +85,14 @@ impl Live {
     fn fail(&mut self, error: &Error) -> Bytes {
         self.over = true;
         self.meter.failed(error);
-        let metadata = self.dispatch.envelope().failure_metadata();
-        let mut event = b"data: ".to_vec();
-        event.extend_from_slice(&error_body(error, Some(&metadata)));
-        event.extend_from_slice(b"\n\n");
-        Bytes::from(event)
+        error_event(error, Some(&self.dispatch.envelope().failure_metadata()))
     }
+}
+
+/// An error as an event.
+pub fn error_event(error: &Error, metadata: Option<&[u8]>) -> Bytes {
+    let mut event = b"data: ".to_vec();
+    event.extend_from_slice(&error_body(error, metadata));
+    event.extend_from_slice(b"\n\n");
+    Bytes::from(event)
 }

@@ -7,6 +7,7 @@ pub mod budget;
 pub mod completion;
 mod hash;
 pub mod health;
+pub mod idempotency;
 pub mod pool;
 pub mod quota;
 pub mod retry;

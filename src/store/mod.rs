@@ -11,6 +11,7 @@ mod budget_json;
 mod error;
 mod group;
 mod group_json;
+mod idempotency;
 pub mod key;
 mod key_json;
 mod key_table;
@@ -24,6 +25,7 @@ mod sqlite;
 pub(crate) mod testing;
 
 use futures_util::future::BoxFuture;
+use ulid::Ulid;
 
 pub use budget_json::budget_json;
 pub use error::StoreError;
@@ -31,6 +33,7 @@ pub use group::{
     GROUPS_LIMIT, GroupKind, GroupPatch, GroupRecord, GroupSpec, Managed, check_group, tags_name, tags_of,
 };
 pub use group_json::group_json;
+pub use idempotency::{Claim, Held, Stored};
 pub use key_json::{key_json, key_json_with_text};
 pub use key_table::{BudgetFollower, GroupEntry, Groups, KeyEntry, KeyTable, Member, POLL_INTERVAL, PurseOf};
 pub use open::{Migrated, migrate, open, open_patiently};
@@ -42,6 +45,7 @@ pub use rows::{
 pub use spec::{Handling, KeyPatch, KeySpec, ModelRules, SHARE_MAX};
 pub use sqlite::SqliteStore;
 
+use crate::policy::idempotency::Digest;
 use crate::receipt::Receipt;
 use key::FreshKey;
 
@@ -171,6 +175,60 @@ pub trait Store: Send + Sync {
 
     /// Notes that a threshold was passed; true the first time, whichever replica asks.
     fn note_alert(&self, _alert: Alert, _now_ms: i64) -> StoreFuture<'_, bool> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Claims an idempotency key for a request that is about to run, in one step that no other claim can get between
+    /// (a transaction that locks the row, or a single statement). What there is at `claim.now_ms` decides:
+    ///
+    /// - no row, an answered row with `expires_ms <= now_ms`, or a running row that is the same owner's or has
+    ///   `lease_ms <= now_ms`: the row becomes the claim's, running, with its token, and the answer is [`Held::Mine`].
+    ///   The same owner's is taken over because a process leads a key once at a time: it has given the older claim up.
+    /// - another fingerprint in a row that is in force: [`Held::Other`], whatever its state.
+    /// - the same fingerprint: [`Held::Running`], [`Held::Done`] with the answer and its `expires_ms`, or [`Held::NotKept`].
+    ///
+    /// Nothing is changed but for [`Held::Mine`]. `expires_ms` of a running row is its `deadline_ms`.
+    fn claim_answer<'a>(&'a self, _claim: &'a Claim) -> StoreFuture<'a, Held> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// What [`Store::claim_answer`] would say at `now_ms` to another owner, without claiming: `None` where it would say
+    /// [`Held::Mine`]. Asked several times a second by whoever waits: a read, without a lock.
+    fn fetch_answer(
+        &self,
+        _name: Digest,
+        _fingerprint: Digest,
+        _now_ms: i64,
+    ) -> StoreFuture<'_, Option<Held>> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Puts the answer into the running row of this name and token, until `expires_ms`; `None`: it is answered and
+    /// too large to keep. False, and nothing done, when there is no such row: the claim ran out, and another has it.
+    fn finish_answer(
+        &self,
+        _name: Digest,
+        _token: Ulid,
+        _answer: Option<Stored>,
+        _expires_ms: i64,
+    ) -> StoreFuture<'_, bool> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Removes the running row of this name and token, if there is one.
+    fn release_answer(&self, _name: Digest, _token: Ulid) -> StoreFuture<'_, ()> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// The owner lives: `lease_ms` of its running rows becomes this, at most their `deadline_ms`.
+    fn extend_answers<'a>(&'a self, _owner: &'a str, _lease_ms: i64) -> StoreFuture<'a, ()> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Removes up to `rows` rows: those with `expires_ms <= now_ms`, then answered ones in the order in which they
+    /// expire while the bodies of all rows are more than `bytes_max` together. Gives how many; fewer than `rows` says
+    /// that nothing is left to do. Safe to call on several replicas at once.
+    fn purge_answers(&self, _now_ms: i64, _bytes_max: u64, _rows: u32) -> StoreFuture<'_, u64> {
         Box::pin(async { Err(not_built()) })
     }
 

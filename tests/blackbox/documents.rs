@@ -88,6 +88,8 @@ fn errors() -> Vec<Error> {
         Error::MethodNotAllowed { allow: "GET" },
         Error::RequestTimeout,
         Error::Conflict(text()),
+        Error::IdempotencyKeyReused,
+        Error::IdempotencyAnswerTooLarge,
         Error::ModelRetired(text()),
         Error::BodyTooLarge(1),
         Error::UnsupportedMediaType(text()),
@@ -113,6 +115,8 @@ fn errors() -> Vec<Error> {
             | Error::MethodNotAllowed { .. }
             | Error::RequestTimeout
             | Error::Conflict(_)
+            | Error::IdempotencyKeyReused
+            | Error::IdempotencyAnswerTooLarge
             | Error::ModelRetired(_)
             | Error::BodyTooLarge(_)
             | Error::UnsupportedMediaType(_)

@@ -33,6 +33,7 @@ mod fleet_scripts;
 mod framing;
 mod handling;
 mod headers;
+mod idempotency;
 mod images;
 mod journal;
 mod key_limits;

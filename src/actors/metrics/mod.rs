@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
-use prometheus::{Counter, Gauge, Registry, TextEncoder};
+use prometheus::{Counter, Gauge, IntCounter, Registry, TextEncoder};
 use tracing::error;
 
 use self::names::Metric;
@@ -28,7 +28,7 @@ pub use self::process::resident;
 use self::series::Series;
 use self::shared::Shared;
 use self::shown::Shown;
-use crate::actors::gauges::Gauges;
+use crate::actors::gauges::{Gauges, Idempotent};
 use crate::actors::standing::Standings;
 use crate::receipt::Batch;
 
@@ -51,6 +51,7 @@ pub struct Metrics {
     journal: journal::Shown,
     config: Gauge,
     config_at: Gauge,
+    idempotent: Vec<(Idempotent, IntCounter)>,
     providers: Shown,
     cpu: Counter,
     memory: Gauge,
@@ -71,7 +72,12 @@ impl Metrics {
         gauge(Metric::ProcessStart)?.set(started.as_secs_f64());
         let build = series::labelled_gauge(&registry, Metric::BuildInfo)?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
+        let idempotent = series::int_counter(&registry, Metric::Idempotent)?;
+        let idempotent = Idempotent::ALL.map(|(what, label)| {
+            idempotent.get_metric_with_label_values(&[label]).map(|counter| (what, counter))
+        });
         Ok(Self {
+            idempotent: idempotent.into_iter().collect::<Result<_, _>>()?,
             series: Series::new(&registry)?,
             in_flight: gauge(Metric::InFlight)?,
             unsettled: gauge(Metric::Unsettled)?,
@@ -125,6 +131,9 @@ impl Metrics {
         self.memory_tight.set(f64::from(u8::from(self.gauges.memory.is_tight())));
         self.config.set(f64::from(u8::from(self.gauges.config.well())));
         self.config_at.set(self.gauges.config.since_s() as f64);
+        for (what, counter) in &self.idempotent {
+            counter.inc_by(self.gauges.idempotency.get(*what).saturating_sub(counter.get()));
+        }
         self.providers.update(Instant::now());
         if let Some(process) = Process::read() {
             self.cpu.reset();

@@ -69,6 +69,8 @@ pub enum Metric {
     ConfigReloaded,
     /// When the last good one was.
     ConfigReloadedAt,
+    /// Requests with an idempotency key.
+    Idempotent,
     /// Version.
     BuildInfo,
     /// CPU time of the process.
@@ -138,7 +140,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -171,6 +173,7 @@ impl Metric {
         Self::BreakerState,
         Self::ConfigReloaded,
         Self::ConfigReloadedAt,
+        Self::Idempotent,
         Self::BuildInfo,
         Self::ProcessCpu,
         Self::ProcessMemory,
@@ -256,6 +259,8 @@ impl Metric {
                 "1 when the last reading of the configuration was taken over, 0 when it was wrong and the old one stayed."),
             Self::ConfigReloadedAt => gauge("llm_gateway_config_last_reload_success_timestamp_seconds", &[],
                 "When a configuration was last taken over; the start counts."),
+            Self::Idempotent => counter("llm_gateway_idempotent_requests_total", &["result"],
+                "Requests with an Idempotency-Key: started (ran), local (ran while the store did not answer), joined one that ran, replayed, or conflict (refused)."),
             Self::BuildInfo => gauge("llm_gateway_build_info", &["version"],
                 "Always 1; the label tells the version."),
             Self::ProcessCpu => counter("process_cpu_seconds_total", &[],

@@ -217,7 +217,11 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -
     Ok(collector)
 }
 
-fn int_counter(registry: &Registry, metric: Metric) -> Result<IntCounterVec> {
+/// Whole numbers that only grow, with labels.
+///
+/// # Errors
+/// As [`Series::new`].
+pub fn int_counter(registry: &Registry, metric: Metric) -> Result<IntCounterVec> {
     register(registry, IntCounterVec::new(opts(metric), labels(metric))?)
 }
 

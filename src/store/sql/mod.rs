@@ -6,6 +6,7 @@
 mod change;
 mod declare;
 mod groups;
+mod idempotency;
 pub mod keys;
 pub mod pages;
 pub mod query;
@@ -15,6 +16,7 @@ mod spending;
 pub mod usage;
 
 use futures_util::future::BoxFuture;
+use ulid::Ulid;
 
 use super::error::StoreError;
 use super::group::{GroupKind, GroupPatch, GroupRecord, GroupSpec};
@@ -23,7 +25,8 @@ use super::rows::{
     Alert, AuditRow, Declared, GroupBy, KeyRecord, LedgerRow, Page, Payer, RequestFilter, UsageRow,
 };
 use super::spec::{KeyPatch, KeySpec};
-use super::{By, Store, StoreFuture};
+use super::{By, Claim, Held, Store, StoreFuture, Stored};
+use crate::policy::idempotency::Digest;
 use crate::receipt::Receipt;
 use query::{Query, Row, Tx};
 
@@ -156,6 +159,36 @@ impl<B: Backend> Store for B {
 
     fn note_alert(&self, alert: Alert, now_ms: i64) -> StoreFuture<'_, bool> {
         self.within(spending::note_alert(self, alert, now_ms))
+    }
+
+    fn claim_answer<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Held> {
+        self.within(idempotency::claim(self, claim))
+    }
+
+    fn fetch_answer(&self, name: Digest, fingerprint: Digest, now_ms: i64) -> StoreFuture<'_, Option<Held>> {
+        self.within(idempotency::fetch(self, name, fingerprint, now_ms))
+    }
+
+    fn finish_answer(
+        &self,
+        name: Digest,
+        token: Ulid,
+        answer: Option<Stored>,
+        expires_ms: i64,
+    ) -> StoreFuture<'_, bool> {
+        self.within(idempotency::finish(self, name, token, answer, expires_ms))
+    }
+
+    fn release_answer(&self, name: Digest, token: Ulid) -> StoreFuture<'_, ()> {
+        self.within(idempotency::release(self, name, token))
+    }
+
+    fn extend_answers<'a>(&'a self, owner: &'a str, lease_ms: i64) -> StoreFuture<'a, ()> {
+        self.within(idempotency::extend(self, owner, lease_ms))
+    }
+
+    fn purge_answers(&self, now_ms: i64, bytes_max: u64, rows: u32) -> StoreFuture<'_, u64> {
+        self.within(idempotency::purge(self, now_ms, bytes_max, rows))
     }
 
     fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>> {

@@ -28,6 +28,13 @@ def test_chat_answers_with_usage_cost_and_metadata(client, request_id):
     assert row["outcome"] == "completed" and float(row["cost_usd"]) == answer.usage.cost
 
 
+def test_the_same_idempotency_key_is_the_same_answer(client, request_id):
+    ask = lambda: client.chat.completions.with_raw_response.create(model="stub/echo", messages=said("once"), extra_headers={"Idempotency-Key": request_id})
+    first, second = ask(), ask()
+    assert first.parse().id == second.parse().id and first.content == second.content
+    assert second.headers["x-gateway-idempotent-replay"] == "true"
+
+
 def test_a_stream_arrives_in_pieces_with_usage_last(client):
     stream = client.chat.completions.create(model="stub/drip:events=5,ms=1", messages=said("x"), stream=True, stream_options={"include_usage": True})
     chunks = list(stream)
