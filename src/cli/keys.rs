@@ -238,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_of_the_command_line_works_in_a_running_gateway_until_it_is_revoked() {
         let (folder, gateway) = store().await;
-        let table = KeyTable::new();
+        let table = KeyTable::new(std::sync::Arc::default());
         let cli = SqliteStore::open(folder.path()).await.unwrap();
         let line =
             "create search --project p --allow gpt-* --rpm 5 --tag team=x --expires-at 2030-01-01T00:00:00Z";

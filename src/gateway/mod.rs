@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::Addr;
 use actix_web::dev::ServerHandle;
@@ -35,6 +35,7 @@ use crate::http::admin::Admin;
 use crate::http::body_room::BodyRoom;
 use crate::http::readiness::{Readiness, Stage};
 use crate::policy::account::Accounts;
+use crate::policy::budget::Calendar;
 use crate::policy::vault::Vault;
 use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
 use crate::upstream::{Fetching, tls_config};
@@ -43,6 +44,8 @@ pub use reload::{Source, Sources};
 
 /// How long Billing gets to settle at the end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
+/// What was charged this long ago is in the ledger: batches take some hundred milliseconds.
+const SETTLING_MS: i64 = 10_000;
 /// How long workers may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long cut streams get to send their last event.
@@ -240,7 +243,15 @@ impl Gateway {
 
 /// Follows changes of keys made elsewhere.
 fn poll(keys: Arc<KeyTable>, store: SqliteStore) -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_local(async move { keys.poll(&store as &dyn Store, POLL_INTERVAL).await })
+    tokio::task::spawn_local(async move {
+        keys.poll(&store as &dyn Store, POLL_INTERVAL, || now_ms().saturating_sub(SETTLING_MS)).await;
+    })
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Waits until there is a cell: workers start on their own threads, after their listener is there.
@@ -259,8 +270,9 @@ async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(),
 async fn storage(settings: &Settings) -> Result<(SqliteStore, Arc<KeyTable>), StartError> {
     make_folder(&settings.data_dir)?;
     let store = SqliteStore::open(&settings.data_dir).await.map_err(failed(""))?;
-    let keys = Arc::new(KeyTable::new());
-    keys.refresh(&store).await.map_err(failed("the keys cannot be read: "))?;
+    let keys = Arc::new(KeyTable::new(Arc::new(Calendar::default())));
+    // Nobody is served yet, so that what is in the ledger now is all that was charged before.
+    keys.refresh_and_seed(&store, i64::MAX).await.map_err(failed("the keys cannot be read: "))?;
     Ok((store, keys))
 }
 

@@ -10,6 +10,7 @@
 mod budget_json;
 mod error;
 mod group;
+mod group_json;
 pub mod key;
 mod key_json;
 mod key_table;
@@ -26,8 +27,9 @@ pub use error::StoreError;
 pub use group::{
     GROUPS_LIMIT, GroupKind, GroupPatch, GroupRecord, GroupSpec, Managed, check_group, tags_name, tags_of,
 };
+pub use group_json::group_json;
 pub use key_json::{key_json, key_json_with_text};
-pub use key_table::{KeyEntry, KeyTable, POLL_INTERVAL};
+pub use key_table::{GroupEntry, Groups, KeyEntry, KeyTable, POLL_INTERVAL, PurseOf};
 pub use rows::{
     Alert, AuditRow, Declared, DeclaredKey, GroupBy, GroupValue, KeyRecord, LedgerRow, Page, Payer,
     RequestFilter, TokenCounts, UsageRow,

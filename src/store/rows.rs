@@ -215,6 +215,16 @@ pub enum Payer {
     Group(GroupKind, String),
 }
 
+impl std::fmt::Display for Payer {
+    /// `key:<id>`, `project:<name>` or `tags:<name>`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "key:{id}"),
+            Self::Group(kind, name) => write!(f, "{}:{name}", kind.as_str()),
+        }
+    }
+}
+
 /// A threshold of a budget that was passed in one of its periods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
@@ -237,6 +247,13 @@ pub struct DeclaredKey {
     pub prefix: String,
     /// What it may do.
     pub spec: KeySpec,
+}
+
+impl DeclaredKey {
+    /// The id that the key has for good: its name makes it, so that it is the same on every replica.
+    pub fn key_id(&self) -> String {
+        format!("key_{}", self.id)
+    }
 }
 
 /// Everything that the configuration declares: keys, and groups by kind and name.

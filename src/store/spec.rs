@@ -6,6 +6,7 @@ use crate::money::{Markup, Usd};
 use crate::policy::admission::Priority;
 use crate::policy::budget::{ALERTS_MAX, Budget};
 use crate::policy::quota::Limits;
+use crate::wire::quirks::glob_matches;
 
 /// Names and project names at most, bytes.
 const NAME_MAX: usize = 128;
@@ -26,6 +27,20 @@ pub struct ModelRules {
     pub allow: Vec<String>,
     /// Models it may not, whatever `allow` says.
     pub deny: Vec<String>,
+}
+
+impl ModelRules {
+    /// True when they let this model of this provider be used.
+    pub fn permit(&self, canonical: &str, provider: &str) -> bool {
+        if self.allow.is_empty() && self.deny.is_empty() {
+            return true;
+        }
+        let full = format!("{provider}/{canonical}");
+        let any = |patterns: &[String]| {
+            patterns.iter().any(|pattern| glob_matches(pattern, canonical) || glob_matches(pattern, &full))
+        };
+        !any(&self.deny) && (self.allow.is_empty() || any(&self.allow))
+    }
 }
 
 /// Weights of keys go up to this.

@@ -67,7 +67,7 @@ async fn key() -> Arc<KeyEntry> {
     )
     .await
     .unwrap();
-    let keys = KeyTable::new();
+    let keys = KeyTable::new(Arc::default());
     keys.refresh(&store).await.unwrap();
     keys.authenticate(fresh.expose(), 1).unwrap()
 }

@@ -84,7 +84,8 @@ pub(super) async fn rotate(
 
 /// The change is stored; should the table fail to see it now, the next poll will.
 async fn put_in_force(table: &KeyTable, store: &dyn Store) {
-    if let Err(error) = table.refresh(store).await {
+    // What calls that run still cost is not in the ledger yet; the poll reads it again.
+    if let Err(error) = table.refresh_and_seed(store, 0).await {
         tracing::warn!(%error, "a change of keys is stored, but not yet in force here");
     }
 }

@@ -16,7 +16,7 @@ const ADMIN_KEY: &str = "admin-key-for-tests";
 
 async fn admin() -> (TempFolder, SqliteStore, Admin) {
     let (folder, store) = store().await;
-    let table = Arc::new(KeyTable::new());
+    let table = Arc::new(KeyTable::new(Arc::default()));
     let live = Arc::new(ArcSwap::from_pointee(crate::actors::testing::current()));
     let shown = Shown {
         live,

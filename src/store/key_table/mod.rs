@@ -1,32 +1,42 @@
-//! The keys in memory: what the hot path asks instead of the store, shared by all cells.
+//! Keys and groups in memory: what the hot path asks instead of the store, shared by all cells.
 //!
-//! The table follows the store by revision: at start it reads every key, then only what changed, every two
+//! The table follows the store by revision: at start it reads everything, then only what changed, every two
 //! seconds and at once after a change made by this process. There is one way in, [`KeyTable::refresh`], and it
 //! runs one at a time, so that an older state can never overwrite a newer one. While the store does not answer,
 //! the last known keys stay in force.
 //!
 //! Invariants: a text that is no known key never causes a query; known and unknown keys cost the same work
-//! (one digest, one look-up, one comparison in constant time); a key's quota outlives every refresh.
+//! (one digest, one look-up, one comparison in constant time); what a key or group has used and spent outlives every
+//! refresh, and its purse outlives even its end while calls still hold it.
 
+mod groups;
+mod seed;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use subtle::ConstantTimeEq as _;
 
+use super::group::{GroupKind, GroupRecord, tags_of};
 use super::key::{self, Digest};
-use super::rows::KeyRecord;
+use super::rows::{KeyRecord, Payer};
 use super::spec::{Handling, ModelRules};
 use super::{Store, StoreError};
 use crate::error::Error;
-use crate::policy::quota::KeyQuota;
+use crate::money::Markup;
+use crate::policy::budget::{Budget, Calendar, Purse};
+use crate::policy::quota::{KeyQuota, Limits};
 use crate::receipt::Caller;
-use crate::wire::quirks::glob_matches;
+use groups::TagIndex;
+pub use groups::{GroupEntry, Groups};
+pub use seed::PurseOf;
 
-/// Keys read from the store at a time.
+/// Rows read from the store at a time.
 const REFRESH_ROWS: u32 = 1000;
 /// How often [`KeyTable::poll`] looks for changes made elsewhere.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -48,36 +58,58 @@ pub struct KeyEntry {
     pub handling: Handling,
     /// Tags put on every ledger row of it.
     pub tags: Arc<[(String, String)]>,
+    /// What it is charged on top of the provider's price; `None`: as its project says.
+    pub markup: Option<Markup>,
     /// Its limits and what is used of them.
     pub quota: Arc<KeyQuota>,
+    /// Its budget and what is spent of it.
+    pub purse: Arc<Purse>,
     digest: Digest,
 }
 
 impl KeyEntry {
     /// True when the key may use this model of this provider.
     pub fn may_use(&self, canonical: &str, provider: &str) -> bool {
-        let full = format!("{provider}/{canonical}");
-        let any = |patterns: &[String]| {
-            patterns.iter().any(|pattern| glob_matches(pattern, canonical) || glob_matches(pattern, &full))
-        };
-        !any(&self.models.deny) && (self.models.allow.is_empty() || any(&self.models.allow))
+        self.models.permit(canonical, provider)
     }
 }
 
-/// All live keys.
+/// Changes up to which the table follows the store.
 #[derive(Debug, Default)]
+struct Followed {
+    keys: i64,
+    groups: i64,
+}
+
+/// All live keys and groups.
+#[derive(Debug)]
 pub struct KeyTable {
+    calendar: Arc<Calendar>,
     by_digest: DashMap<Digest, Arc<KeyEntry>>,
     /// Key id to the digest it is listed under: a rotated key must leave its old place.
     digests: DashMap<Box<str>, Digest>,
-    /// Revision up to which the table follows the store.
-    revision: tokio::sync::Mutex<i64>,
+    projects: DashMap<Box<str>, Arc<GroupEntry>>,
+    tag_sets: DashMap<Box<str>, Arc<GroupEntry>>,
+    /// The sets of tags again, as the hot path finds them.
+    index: ArcSwap<TagIndex>,
+    /// Purses of those that ended, for when they come back while calls still settle into them.
+    ended: Mutex<HashMap<Payer, Weak<Purse>>>,
+    followed: tokio::sync::Mutex<Followed>,
 }
 
 impl KeyTable {
-    /// An empty table: nobody is let in before the first [`KeyTable::refresh`].
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty table: nobody is let in before the first [`KeyTable::refresh`]. Budgets follow this calendar.
+    pub fn new(calendar: Arc<Calendar>) -> Self {
+        Self {
+            calendar,
+            by_digest: DashMap::new(),
+            digests: DashMap::new(),
+            projects: DashMap::new(),
+            tag_sets: DashMap::new(),
+            index: ArcSwap::default(),
+            ended: Mutex::default(),
+            followed: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Finds the key that was presented.
@@ -101,6 +133,18 @@ impl KeyTable {
         found.filter(|entry| entry.expires_ms.is_none_or(|end| now_ms < end))
     }
 
+    /// The live group of this name.
+    pub fn group(&self, kind: GroupKind, name: &str) -> Option<Arc<GroupEntry>> {
+        self.entries(kind).get(name).map(|entry| Arc::clone(&entry))
+    }
+
+    /// The groups that a call of `key` with these tags belongs to. A set of tags has it when each of its tags is the
+    /// call's or the key's own, so that nobody leaves a set by overriding a tag.
+    pub fn belongs(&self, key: &KeyEntry, tags: &[(String, String)]) -> Groups {
+        let project = key.caller.project.as_deref().and_then(|name| self.group(GroupKind::Project, name));
+        Groups { project, tag_sets: self.index.load().matching(tags, &key.tags) }
+    }
+
     /// Live keys.
     pub fn len(&self) -> usize {
         self.by_digest.len()
@@ -116,23 +160,50 @@ impl KeyTable {
     /// # Errors
     /// When the store does not answer; the changes read so far are in force, the others come with the next call.
     pub async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let mut revision = self.revision.lock().await;
+        let mut followed = self.followed.lock().await;
         loop {
-            let changed = store.keys_changed_since(*revision, REFRESH_ROWS).await?;
-            let Some(last) = changed.last().map(|record| record.revision) else { return Ok(()) };
-            for record in changed {
-                self.apply(record);
+            let keys = store.keys_changed_since(followed.keys, REFRESH_ROWS).await?;
+            // After the keys were read and before they count: no key is let in without the limits of its project.
+            self.refresh_groups(store, &mut followed.groups).await?;
+            let Some(last) = keys.last().map(|record| record.revision) else { return Ok(()) };
+            let now_ms = now_ms();
+            for record in keys {
+                self.apply(record, now_ms);
             }
-            *revision = last;
+            followed.keys = last;
         }
     }
 
-    /// Refreshes for ever. Failures are logged when they begin and when they end, not every time.
-    pub async fn poll(&self, store: &dyn Store, every: Duration) {
+    async fn refresh_groups(&self, store: &dyn Store, followed: &mut i64) -> Result<(), StoreError> {
+        let mut changed_tags = false;
+        let result = loop {
+            let changed = match store.groups_changed_since(*followed, REFRESH_ROWS).await {
+                Ok(changed) => changed,
+                Err(error) => break Err(error),
+            };
+            let Some(last) = changed.last().map(|record| record.revision) else { break Ok(()) };
+            let now_ms = now_ms();
+            for record in changed {
+                changed_tags |= record.kind == GroupKind::Tags;
+                self.apply_group(record, now_ms);
+            }
+            *followed = last;
+        };
+        if changed_tags {
+            let mut sets: Vec<_> = self.tag_sets.iter().map(|entry| Arc::clone(&entry)).collect();
+            sets.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            self.index.store(Arc::new(TagIndex::of(&sets)));
+        }
+        result
+    }
+
+    /// Refreshes and seeds for ever. Failures are logged when they begin and when they end, not every time.
+    /// `settled_before_ms`: as for [`KeyTable::seed`], at the time when it is asked.
+    pub async fn poll(&self, store: &dyn Store, every: Duration, settled_before_ms: impl Fn() -> i64) {
         let mut failing = false;
         loop {
             tokio::time::sleep(every).await;
-            match self.refresh(store).await {
+            match self.refresh_and_seed(store, settled_before_ms()).await {
                 Err(error) if !failing => {
                     failing = true;
                     tracing::warn!(%error, "keys cannot be refreshed; the last known ones stay in force");
@@ -146,30 +217,112 @@ impl KeyTable {
         }
     }
 
-    fn apply(&self, record: KeyRecord) {
-        let old_digest = self.digests.get(record.id.as_str()).map(|digest| *digest);
+    /// [`KeyTable::refresh`], then [`KeyTable::seed`].
+    ///
+    /// # Errors
+    /// As those two.
+    pub async fn refresh_and_seed(
+        &self,
+        store: &dyn Store,
+        settled_before_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.refresh(store).await?;
+        self.seed(store, settled_before_ms).await
+    }
+
+    fn apply(&self, record: KeyRecord, now_ms: i64) {
+        let id = record.id.as_str();
+        let old_digest = self.digests.get(id).map(|digest| *digest);
         let old = old_digest.and_then(|digest| self.by_digest.get(&digest).map(|entry| Arc::clone(&entry)));
+        // A text may have gone over to another key, which is listed under it by now.
+        let old = old.filter(|old| &*old.caller.key_id == id);
         let dead = record.revoked_ms.is_some();
         if let Some(digest) = old_digest.filter(|digest| dead || *digest != record.digest) {
-            self.by_digest.remove(&digest);
+            self.by_digest.remove_if(&digest, |_, entry| &*entry.caller.key_id == id);
         }
         if dead {
-            self.digests.remove(record.id.as_str());
+            self.digests.remove(id);
+            if let Some(old) = old {
+                self.end(Payer::Key(record.id), &old.purse, now_ms);
+            }
             return;
         }
-        self.digests.insert(record.id.as_str().into(), record.digest);
-        self.by_digest.insert(record.digest, Arc::new(entry(record, old.as_deref())));
+        let payer = || Payer::Key(record.id.clone());
+        let purse = self.purse(old.as_ref().map(|old| &old.purse), payer, "this key");
+        purse.set(record.spec.budget.clone(), now_ms);
+        let quota = quota(old.as_ref().map(|old| &old.quota), record.spec.limits);
+        self.digests.insert(id.into(), record.digest);
+        self.by_digest.insert(record.digest, Arc::new(entry(record, purse, quota)));
+    }
+
+    fn apply_group(&self, record: GroupRecord, now_ms: i64) {
+        let entries = self.entries(record.kind);
+        let payer = || Payer::Group(record.kind, record.name.clone());
+        if record.deleted_ms.is_some() {
+            if let Some((_, old)) = entries.remove(record.name.as_str()) {
+                self.end(payer(), &old.purse, now_ms);
+            }
+            return;
+        }
+        let old = self.group(record.kind, &record.name);
+        let (owner, tags) = match record.kind {
+            GroupKind::Project => (format!("the project `{}`", record.name), Vec::new()),
+            GroupKind::Tags => (format!("the tags `{}`", record.name), tags_of(&record.name)),
+        };
+        let purse = self.purse(old.as_ref().map(|old| &old.purse), payer, &owner);
+        purse.set(record.spec.budget, now_ms);
+        let entry = GroupEntry {
+            kind: record.kind,
+            name: record.name.as_str().into(),
+            tags: tags.into(),
+            models: record.spec.models,
+            expires_ms: record.spec.expires_ms,
+            markup: record.spec.markup,
+            quota: quota(old.as_ref().map(|old| &old.quota), record.spec.limits),
+            purse,
+        };
+        entries.insert(record.name.into(), Arc::new(entry));
+    }
+
+    fn entries(&self, kind: GroupKind) -> &DashMap<Box<str>, Arc<GroupEntry>> {
+        match kind {
+            GroupKind::Project => &self.projects,
+            GroupKind::Tags => &self.tag_sets,
+        }
+    }
+
+    /// The purse that this payer has, had when it ended, or gets now.
+    fn purse(&self, old: Option<&Arc<Purse>>, payer: impl Fn() -> Payer, owner: &str) -> Arc<Purse> {
+        let ended = || {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            // Most of the time nobody has ended, and then nothing is made only to be looked for.
+            if ended.is_empty() { None } else { ended.remove(&payer())?.upgrade() }
+        };
+        old.map(Arc::clone)
+            .or_else(ended)
+            .unwrap_or_else(|| Purse::new(owner.into(), Arc::clone(&self.calendar)))
+    }
+
+    /// Keeps a purse in sight while calls hold it.
+    fn end(&self, payer: Payer, purse: &Arc<Purse>, now_ms: i64) {
+        purse.set(None::<Budget>, now_ms);
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|_, purse| purse.strong_count() > 0);
+        ended.insert(payer, Arc::downgrade(purse));
     }
 }
 
-/// The entry of a record; what the key has used so far goes over from its `old` entry.
-fn entry(record: KeyRecord, old: Option<&KeyEntry>) -> KeyEntry {
-    let limits = record.spec.limits;
-    let quota = match old {
-        Some(old) if old.quota.limits() == limits => Arc::clone(&old.quota),
-        Some(old) => Arc::new(old.quota.with_limits(limits)),
+/// The quota of `old` under these limits: what is used so far goes over.
+fn quota(old: Option<&Arc<KeyQuota>>, limits: Limits) -> Arc<KeyQuota> {
+    match old {
+        Some(old) if old.limits() == limits => Arc::clone(old),
+        Some(old) => Arc::new(old.with_limits(limits)),
         None => Arc::new(KeyQuota::new(limits, Instant::now())),
-    };
+    }
+}
+
+/// The entry of a record.
+fn entry(record: KeyRecord, purse: Arc<Purse>, quota: Arc<KeyQuota>) -> KeyEntry {
     KeyEntry {
         caller: Caller { key_id: record.id.into(), project: record.spec.project.map(Into::into) },
         name: record.spec.name,
@@ -178,7 +331,15 @@ fn entry(record: KeyRecord, old: Option<&KeyEntry>) -> KeyEntry {
         expires_ms: record.spec.expires_ms,
         handling: record.spec.handling,
         tags: record.spec.tags.into(),
+        markup: record.spec.markup,
         quota,
+        purse,
         digest: record.digest,
     }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }

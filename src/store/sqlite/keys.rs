@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use sqlx::sqlite::{Sqlite, SqliteRow};
-use sqlx::{Row as _, Transaction};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 use ulid::Ulid;
 
 use super::super::budget_json::{budget_json, budget_of};
@@ -14,6 +14,8 @@ use super::super::key_json::key_json;
 use super::super::rows::{AuditRow, KeyRecord, Page};
 use super::super::spec::{Handling, KeyPatch, KeySpec, ModelRules};
 use super::super::{By, KEYS_MAX};
+use super::change::{Tx, declared_elsewhere, next_revision, note};
+use super::groups::know_project;
 use super::{
     SqliteStore, bad_cursor, column, json_list, json_tags, list_json, page, page_size, tags_json, unavailable,
 };
@@ -26,8 +28,8 @@ use crate::policy::quota::Limits;
 
 /// Begins every key id.
 const ID_MARK: &str = "key_";
-
-type Tx = Transaction<'static, Sqlite>;
+/// Longest id, bytes.
+const ID_MAX: usize = 128;
 
 pub(super) async fn create(
     store: &SqliteStore,
@@ -38,15 +40,12 @@ pub(super) async fn create(
     let key = fresh_key()?;
     let id = format!("{ID_MARK}{}", Ulid::from_datetime(time_of(by.now_ms)));
     let mut tx = store.begin().await?;
-    let live: i64 = sqlx::query_scalar("SELECT count(*) FROM keys WHERE revoked_ms IS NULL")
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(unavailable)?;
-    if live >= KEYS_MAX {
+    if live_count(&mut tx).await? >= KEYS_MAX {
         let text =
             format!("There are {KEYS_MAX} live keys, which is the limit. Revoke some that are not used.");
         return Err(Error::Conflict(text).into());
     }
+    know_project(&mut tx, &spec, &by).await?;
     let record = KeyRecord {
         id,
         digest: key.digest(),
@@ -55,11 +54,9 @@ pub(super) async fn create(
         managed: Managed::Api,
         created_ms: by.now_ms,
         revoked_ms: None,
-        revision: next_revision(&mut tx).await?,
+        revision: 0,
     };
-    know_project(&mut tx, &record.spec, by.now_ms).await?;
-    write(&mut tx, &record).await?;
-    note(&mut tx, "key.create", &by, None, &record).await?;
+    let record = put(&mut tx, "key.create", &by, None, record).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok((record, key))
 }
@@ -74,7 +71,7 @@ pub(super) async fn list(
     cursor: Option<&str>,
     limit: u32,
 ) -> Result<Page<KeyRecord>, StoreError> {
-    if cursor.is_some_and(|id| id.strip_prefix(ID_MARK).is_none_or(|id| Ulid::from_string(id).is_err())) {
+    if cursor.is_some_and(|id| !is_id(id)) {
         return Err(bad_cursor());
     }
     let (size, fetch) = page_size(limit);
@@ -102,7 +99,7 @@ pub(super) async fn update(
     if after.spec == before.spec {
         return Ok(before);
     }
-    know_project(&mut tx, &after.spec, by.now_ms).await?;
+    know_project(&mut tx, &after.spec, &by).await?;
     change(tx, "key.update", &by, &before, after).await
 }
 
@@ -112,6 +109,7 @@ pub(super) async fn revoke(store: &SqliteStore, id: &str, by: By) -> Result<KeyR
     if before.revoked_ms.is_some() {
         return Ok(before);
     }
+    not_declared(&before)?;
     let after = KeyRecord { revoked_ms: Some(by.now_ms), ..before.clone() };
     change(tx, "key.revoke", &by, &before, after).await
 }
@@ -181,13 +179,33 @@ async fn change(
     action: &str,
     by: &By,
     before: &KeyRecord,
-    mut after: KeyRecord,
+    after: KeyRecord,
 ) -> Result<KeyRecord, StoreError> {
-    after.revision = next_revision(&mut tx).await?;
-    write(&mut tx, &after).await?;
-    note(&mut tx, action, by, Some(before), &after).await?;
+    let after = put(&mut tx, action, by, Some(before), after).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(after)
+}
+
+/// Writes a key as it is from now on, and the audit row.
+pub(super) async fn put(
+    tx: &mut Tx,
+    action: &str,
+    by: &By,
+    before: Option<&KeyRecord>,
+    mut after: KeyRecord,
+) -> Result<KeyRecord, StoreError> {
+    after.revision = next_revision(tx).await?;
+    write(tx, &after).await?;
+    note(tx, action, &after.id, by, before.map(key_json), key_json(&after)).await?;
+    Ok(after)
+}
+
+/// Keys that are not revoked.
+pub(super) async fn live_count(tx: &mut Tx) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT count(*) FROM keys WHERE revoked_ms IS NULL")
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(unavailable)
 }
 
 async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
@@ -235,48 +253,6 @@ async fn write(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes the audit row of a change.
-async fn note(
-    tx: &mut Tx,
-    action: &str,
-    by: &By,
-    before: Option<&KeyRecord>,
-    after: &KeyRecord,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO audit (time_ms, actor, action, object, before, after) VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(by.now_ms)
-    .bind(&by.actor)
-    .bind(action)
-    .bind(&after.id)
-    .bind(before.map(|before| key_json(before).to_string()))
-    .bind(key_json(after).to_string())
-    .execute(&mut **tx)
-    .await
-    .map_err(unavailable)?;
-    Ok(())
-}
-
-/// Makes sure that the project of a key has a row.
-async fn know_project(tx: &mut Tx, spec: &KeySpec, now_ms: i64) -> Result<(), StoreError> {
-    let Some(project) = &spec.project else { return Ok(()) };
-    sqlx::query("INSERT INTO projects (name, created_ms) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(project)
-        .bind(now_ms)
-        .execute(&mut **tx)
-        .await
-        .map_err(unavailable)?;
-    Ok(())
-}
-
-async fn next_revision(tx: &mut Tx) -> Result<i64, StoreError> {
-    sqlx::query_scalar("UPDATE revision SET latest = latest + 1 RETURNING latest")
-        .fetch_one(&mut **tx)
-        .await
-        .map_err(unavailable)
-}
-
 async fn find(tx: &mut Tx, id: &str) -> Result<KeyRecord, StoreError> {
     let row = sqlx::query("SELECT * FROM keys WHERE id = ?").bind(id).fetch_optional(&mut **tx);
     row.await.map_err(unavailable)?.map_or_else(|| Err(no_key()), |row| record(&row))
@@ -285,17 +261,29 @@ async fn find(tx: &mut Tx, id: &str) -> Result<KeyRecord, StoreError> {
 /// A key that may still be changed.
 async fn live(tx: &mut Tx, id: &str) -> Result<KeyRecord, StoreError> {
     let record = find(tx, id).await?;
+    not_declared(&record)?;
     if record.revoked_ms.is_some() {
         return Err(Error::Conflict("This key is revoked for good. Create a new one.".to_owned()).into());
     }
     Ok(record)
 }
 
-fn record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
-    let limit = |name: &str| -> Result<Option<NonZeroU32>, StoreError> {
-        let stored: Option<i64> = column(row, name)?;
-        Ok(stored.and_then(|limit| u32::try_from(limit).ok()).and_then(NonZeroU32::new))
-    };
+/// A key that the configuration declares is changed there.
+fn not_declared(record: &KeyRecord) -> Result<(), StoreError> {
+    match record.managed {
+        Managed::Api => Ok(()),
+        Managed::Config => Err(declared_elsewhere("This key", &format!("keys.{}", record.spec.name))),
+    }
+}
+
+/// True for what may be the id of a key: made here with a ULID, or from a name of the configuration.
+fn is_id(text: &str) -> bool {
+    let rest = text.strip_prefix(ID_MARK).unwrap_or_default();
+    let sane = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !rest.is_empty() && text.len() <= ID_MAX && rest.bytes().all(sane)
+}
+
+pub(super) fn record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
     let digest: &[u8] = row.try_get("digest").map_err(unavailable)?;
     let digest =
         digest.try_into().map_err(|_| StoreError::Unavailable("the store holds a broken digest".into()))?;
@@ -311,7 +299,7 @@ fn record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
                 allow: json_list(column(row, "models_allow")?)?,
                 deny: json_list(column(row, "models_deny")?)?,
             },
-            limits: Limits { rpm: limit("rpm")?, tpm: limit("tpm")?, concurrency: limit("concurrency")? },
+            limits: limits(row)?,
             budget: budget(column(row, "budget")?)?,
             markup: markup(column(row, "markup")?),
             handling: handling(row)?,
@@ -322,6 +310,15 @@ fn record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
         revoked_ms: column(row, "revoked_ms")?,
         revision: column(row, "revision")?,
     })
+}
+
+/// The limits of a key or a group.
+pub(super) fn limits(row: &SqliteRow) -> Result<Limits, StoreError> {
+    let limit = |name: &str| -> Result<Option<NonZeroU32>, StoreError> {
+        let stored: Option<i64> = column(row, name)?;
+        Ok(stored.and_then(|limit| u32::try_from(limit).ok()).and_then(NonZeroU32::new))
+    };
+    Ok(Limits { rpm: limit("rpm")?, tpm: limit("tpm")?, concurrency: limit("concurrency")? })
 }
 
 /// Words that this binary does not know count as the default: a newer one may have written them.
@@ -338,14 +335,14 @@ fn handling(row: &SqliteRow) -> Result<Handling, StoreError> {
 }
 
 /// A budget that this binary cannot read is no reason to let a key spend without one.
-fn budget(text: Option<String>) -> Result<Option<Budget>, StoreError> {
+pub(super) fn budget(text: Option<String>) -> Result<Option<Budget>, StoreError> {
     let Some(text) = text else { return Ok(None) };
     let read = serde_json::from_str(&text).ok().and_then(|value| budget_of(&value));
     let broken = || StoreError::Unavailable("the store holds a budget that cannot be read".to_owned());
     read.map(Some).ok_or_else(broken)
 }
 
-fn markup(stored: Option<i64>) -> Option<Markup> {
+pub(super) fn markup(stored: Option<i64>) -> Option<Markup> {
     stored.and_then(|points| i32::try_from(points).ok()).and_then(Markup::from_basis_points)
 }
 

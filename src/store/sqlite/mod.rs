@@ -6,10 +6,14 @@
 //!
 //! With `synchronous = NORMAL` a killed process loses nothing that was committed, a power cut the last commits.
 
+mod change;
+mod declare;
+mod groups;
 mod keys;
 mod ledger;
 mod open;
 mod requests;
+mod spending;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -21,8 +25,11 @@ use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{Row as _, Transaction};
 
 use super::error::StoreError;
+use super::group::{GroupKind, GroupPatch, GroupRecord, GroupSpec};
 use super::key::FreshKey;
-use super::rows::{AuditRow, GroupBy, KeyRecord, LedgerRow, Page, RequestFilter, UsageRow};
+use super::rows::{
+    Alert, AuditRow, Declared, GroupBy, KeyRecord, LedgerRow, Page, Payer, RequestFilter, UsageRow,
+};
 use super::spec::{KeyPatch, KeySpec};
 use super::{By, PAGE_MAX, Store, StoreFuture};
 use crate::error::Error;
@@ -111,6 +118,59 @@ impl Store for SqliteStore {
         groups: &'a [GroupBy],
     ) -> StoreFuture<'a, Vec<UsageRow>> {
         Box::pin(usage::totals(self, from_ms, to_ms, groups))
+    }
+
+    fn create_group(
+        &self,
+        kind: GroupKind,
+        name: String,
+        spec: GroupSpec,
+        by: By,
+    ) -> StoreFuture<'_, GroupRecord> {
+        Box::pin(groups::create(self, kind, name, spec, by))
+    }
+
+    fn group<'a>(&'a self, kind: GroupKind, name: &'a str) -> StoreFuture<'a, GroupRecord> {
+        Box::pin(groups::get(self, kind, name))
+    }
+
+    fn groups<'a>(
+        &'a self,
+        kind: GroupKind,
+        cursor: Option<&'a str>,
+        limit: u32,
+    ) -> StoreFuture<'a, Page<GroupRecord>> {
+        Box::pin(groups::list(self, kind, cursor, limit))
+    }
+
+    fn update_group<'a>(
+        &'a self,
+        kind: GroupKind,
+        name: &'a str,
+        patch: GroupPatch,
+        by: By,
+    ) -> StoreFuture<'a, GroupRecord> {
+        Box::pin(groups::update(self, kind, name, patch, by))
+    }
+
+    fn delete_group<'a>(&'a self, kind: GroupKind, name: &'a str, by: By) -> StoreFuture<'a, GroupRecord> {
+        Box::pin(groups::delete(self, kind, name, by))
+    }
+
+    fn groups_changed_since(&self, revision: i64, limit: u32) -> StoreFuture<'_, Vec<GroupRecord>> {
+        Box::pin(groups::changed_since(self, revision, limit))
+    }
+
+    fn declare(&self, declared: Declared, by: By) -> StoreFuture<'_, ()> {
+        Box::pin(declare::declare(self, declared, by))
+    }
+
+    fn charged<'a>(&'a self, payer: &'a Payer, from_ms: i64, to_ms: i64) -> StoreFuture<'a, i128> {
+        Box::pin(spending::charged(self, payer, from_ms, to_ms))
+    }
+
+    fn note_alert(&self, alert: Alert, now_ms: i64) -> StoreFuture<'_, bool> {
+        Box::pin(spending::note_alert(self, alert, now_ms))
     }
 
     fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>> {

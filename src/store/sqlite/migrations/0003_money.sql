@@ -22,9 +22,12 @@ CREATE TABLE groups (
     revision     INTEGER NOT NULL,
     PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX groups_by_revision ON groups (revision);
+CREATE UNIQUE INDEX groups_by_revision ON groups (revision);
+-- Each its own revision, so that whoever follows by revision and in pages misses none.
 INSERT INTO groups (kind, name, models_allow, models_deny, managed, created_ms, revision)
-    SELECT 'project', name, '[]', '[]', 'api', created_ms, 0 FROM projects;
+    SELECT 'project', name, '[]', '[]', 'api', created_ms,
+        (SELECT latest FROM revision) + row_number() OVER (ORDER BY name) FROM projects;
+UPDATE revision SET latest = latest + (SELECT count(*) FROM projects);
 
 ALTER TABLE ledger ADD COLUMN charged INTEGER;
 UPDATE ledger SET charged = cost;

@@ -133,7 +133,7 @@ async fn pages_of_keys_hold_each_key_once_whatever_is_made_meanwhile() {
 async fn a_change_made_through_another_handle_is_taken_over_by_the_next_refresh() {
     let (folder, here) = store().await;
     let there = SqliteStore::open(folder.path()).await.unwrap();
-    let table = KeyTable::new();
+    let table = KeyTable::new(std::sync::Arc::default());
     let (record, key) = there.create_key(named("a"), by(1)).await.unwrap();
     assert_eq!(table.authenticate(key.expose(), 2).unwrap_err(), Error::InvalidKey);
     table.refresh(&here).await.unwrap();

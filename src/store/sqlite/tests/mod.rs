@@ -1,5 +1,6 @@
 //! The embedded store against real files.
 
+mod groups;
 mod keys;
 mod ledger;
 mod open;

@@ -1,0 +1,37 @@
+//! How a group is shown: the same in the API and in the audit trail.
+
+use serde_json::{Map, Value, json};
+
+use super::budget_json::budget_json;
+use super::group::{GroupKind, GroupRecord, tags_of};
+use crate::rfc3339::format_ms;
+
+/// A group as JSON. A set of tags shows its tags; only a project has a markup.
+pub fn group_json(record: &GroupRecord) -> Value {
+    let spec = &record.spec;
+    let mut shown = json!({
+        "name": record.name,
+        "created_at": format_ms(record.created_ms),
+        "expires_at": spec.expires_ms.map(format_ms),
+        "deleted_at": record.deleted_ms.map(format_ms),
+        "models": { "allow": spec.models.allow, "deny": spec.models.deny },
+        "rpm": spec.limits.rpm,
+        "tpm": spec.limits.tpm,
+        "concurrency": spec.limits.concurrency,
+        "budget": spec.budget.as_ref().map(budget_json),
+        "managed_by": record.managed.as_str(),
+    });
+    let (name, value) = match record.kind {
+        GroupKind::Project => {
+            ("markup_percent", spec.markup.map_or(Value::Null, |markup| Value::from(markup.to_string())))
+        }
+        GroupKind::Tags => {
+            let tags = tags_of(&record.name).into_iter().map(|(name, value)| (name, Value::from(value)));
+            ("tags", Value::from(tags.collect::<Map<_, _>>()))
+        }
+    };
+    if let Some(fields) = shown.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
+    shown
+}
