@@ -39,6 +39,7 @@ mod metering;
 mod metrics;
 mod models;
 mod overload;
+mod projects;
 mod recorded;
 mod reload;
 mod requests;

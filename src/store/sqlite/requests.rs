@@ -54,6 +54,10 @@ fn restrict(query: &mut QueryBuilder<Sqlite>, filter: &RequestFilter) {
             query.push(" AND ").push(name).push(" = ").push_bind(wanted.clone());
         }
     }
+    if let Some(tag) = &filter.tag {
+        query.push(" AND EXISTS (SELECT 1 FROM json_each(ledger.tags) AS own WHERE own.value = ");
+        query.push_bind(tag.clone()).push(")");
+    }
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(i64::from(status));
     }
