@@ -4,7 +4,7 @@
 //! receipt that Billing has taken and the store has not booked yet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -26,6 +26,29 @@ pub struct Gauges {
     pub config: ConfigState,
     /// Whether there is memory for new calls.
     pub memory: MemoryState,
+    /// Thresholds of budgets that were told of.
+    pub alerts: AlertCounts,
+}
+
+/// How many thresholds of budgets were told of, and how many messages the webhook did not take.
+#[derive(Clone, Debug, Default)]
+pub struct AlertCounts(Arc<(AtomicU64, AtomicU64)>);
+
+impl AlertCounts {
+    /// One was passed, and this process tells of it.
+    pub fn told(&self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message was not delivered.
+    pub fn failed(&self) {
+        self.0.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those told of, and messages not delivered.
+    pub fn get(&self) -> (u64, u64) {
+        (self.0.0.load(Ordering::Relaxed), self.0.1.load(Ordering::Relaxed))
+    }
 }
 
 /// Whether the process has as much memory as it may have.

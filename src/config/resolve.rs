@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::rows::Rows;
 use super::secret::{self, Outside, Resolved, Secret};
 use super::settings::{CatalogSettings, Log, Provider, ReasoningSettings, RoutingSettings, Server, Settings};
-use super::{aliases, effective, provider, validate};
+use super::{aliases, effective, governance, provider, validate};
 use crate::chat::Routing;
 
 /// The shortest time that a client may take nothing for.
@@ -74,6 +74,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         credential_hints: credential_hints(&rows, &providers),
         providers,
         aliases: aliases::read(read.given("models"), &mut problems),
+        governance: governance::read(tree, outside, &mut problems, &mut warnings),
         effective: Value::Null,
     };
     cross_checks(&settings, &rows, &mut problems, &mut warnings);

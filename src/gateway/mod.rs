@@ -4,7 +4,9 @@
 //! tell those that cannot, hand over and settle every receipt, close.
 
 mod admin_key;
+mod alerts;
 mod current;
+mod declared;
 mod listeners;
 mod memory;
 mod reload;
@@ -37,8 +39,9 @@ use crate::http::readiness::{Readiness, Stage};
 use crate::policy::account::Accounts;
 use crate::policy::budget::Calendar;
 use crate::policy::vault::Vault;
-use crate::store::{KeyTable, POLL_INTERVAL, SqliteStore, Store};
+use crate::store::{By, KeyTable, POLL_INTERVAL, SqliteStore, Store};
 use crate::upstream::{Fetching, tls_config};
+pub use declared::declared;
 use reload::Reloading;
 pub use reload::{Source, Sources};
 
@@ -78,7 +81,7 @@ pub struct Gateway {
     admin_key_file: Option<PathBuf>,
     live: Live,
     reloads: Reloads,
-    polling: [tokio::task::JoinHandle<()>; 3],
+    polling: [tokio::task::JoinHandle<()>; 4],
 }
 
 impl Gateway {
@@ -127,11 +130,13 @@ impl Gateway {
         let shown = shared.shown(standings, reloads.clone());
         let admin =
             Admin::new(Arc::new(store.clone()), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
-        let reloading = sources.map(|sources| Reloading::new(sources, &shared));
+        let reloading = sources.map(|sources| Reloading::new(sources, &shared, Arc::new(store.clone())));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        let polling = [poll(keys, store.clone()), reload::start(reloading, asked), memory];
+        let alerts =
+            alerts::watch(Arc::clone(&keys), store.clone(), Arc::clone(&live), gauges.alerts.clone());
+        let polling = [poll(keys, store.clone()), reload::start(reloading, asked), memory, alerts];
         cells_started(&supervisors).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
@@ -248,6 +253,11 @@ fn poll(keys: Arc<KeyTable>, store: SqliteStore) -> tokio::task::JoinHandle<()> 
     })
 }
 
+/// Who changes what the configuration declares.
+fn by_config() -> By {
+    By { actor: "config".to_owned(), now_ms: now_ms() }
+}
+
 /// Milliseconds since the Unix epoch.
 fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -270,7 +280,16 @@ async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(),
 async fn storage(settings: &Settings) -> Result<(SqliteStore, Arc<KeyTable>), StartError> {
     make_folder(&settings.data_dir)?;
     let store = SqliteStore::open(&settings.data_dir).await.map_err(failed(""))?;
-    let keys = Arc::new(KeyTable::new(Arc::new(Calendar::default())));
+    let declared = declared(&settings.governance).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        StartError(problems.join("; "))
+    })?;
+    store
+        .declare(declared, by_config())
+        .await
+        .map_err(failed("the configuration's keys cannot be taken: "))?;
+    let calendar = Calendar::of(&settings.governance.budgets.time_zone).unwrap_or_default();
+    let keys = Arc::new(KeyTable::new(Arc::new(calendar)));
     // Nobody is served yet, so that what is in the ledger now is all that was charged before.
     keys.refresh_and_seed(&store, i64::MAX).await.map_err(failed("the keys cannot be read: "))?;
     Ok((store, keys))

@@ -47,6 +47,8 @@ pub struct Metrics {
     config: Gauge,
     config_at: Gauge,
     providers: Shown,
+    alerts: Counter,
+    webhook_failures: Counter,
     cpu: Counter,
     memory: Gauge,
     fds: Gauge,
@@ -75,6 +77,8 @@ impl Metrics {
             config: gauge(Metric::ConfigReloaded)?,
             config_at: gauge(Metric::ConfigReloadedAt)?,
             providers: Shown::new(standings, &registry)?,
+            alerts: series::counter(&registry, Metric::BudgetAlerts)?,
+            webhook_failures: series::counter(&registry, Metric::WebhookFailures)?,
             cpu: series::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
@@ -116,6 +120,10 @@ impl Metrics {
         self.memory_tight.set(f64::from(u8::from(self.gauges.memory.is_tight())));
         self.config.set(f64::from(u8::from(self.gauges.config.well())));
         self.config_at.set(self.gauges.config.since_s() as f64);
+        let (told, failed) = self.gauges.alerts.get();
+        for (counter, count) in [(&self.alerts, told), (&self.webhook_failures, failed)] {
+            counter.inc_by(count as f64 - counter.get());
+        }
         self.providers.update(Instant::now());
         if let Some(process) = Process::read() {
             self.cpu.reset();

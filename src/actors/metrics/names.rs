@@ -45,6 +45,10 @@ pub enum Metric {
     ConfigReloaded,
     /// When the last good one was.
     ConfigReloadedAt,
+    /// Thresholds of budgets passed.
+    BudgetAlerts,
+    /// Messages about them that were not delivered.
+    WebhookFailures,
     /// Version.
     BuildInfo,
     /// CPU time of the process.
@@ -114,7 +118,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -135,6 +139,8 @@ impl Metric {
         Self::BreakerState,
         Self::ConfigReloaded,
         Self::ConfigReloadedAt,
+        Self::BudgetAlerts,
+        Self::WebhookFailures,
         Self::BuildInfo,
         Self::ProcessCpu,
         Self::ProcessMemory,
@@ -187,6 +193,10 @@ impl Metric {
                 "1 when the last reading of the configuration was taken over, 0 when it was wrong and the old one stayed."),
             Self::ConfigReloadedAt => gauge("llm_gateway_config_last_reload_success_timestamp_seconds", &[],
                 "When a configuration was last taken over; the start counts."),
+            Self::BudgetAlerts => counter("llm_gateway_budget_alerts_total", &[],
+                "Thresholds of budgets that were passed and that this process told of; each once over all replicas."),
+            Self::WebhookFailures => counter("llm_gateway_webhook_failures_total", &[],
+                "Messages about budgets that the webhook did not take, all tries together."),
             Self::BuildInfo => gauge("llm_gateway_build_info", &["version"],
                 "Always 1; the label tells the version."),
             Self::ProcessCpu => counter("process_cpu_seconds_total", &[],
