@@ -49,6 +49,8 @@ pub use reload::{Source, Sources};
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 /// What was charged this long ago is in the ledger: batches take some hundred milliseconds.
 const SETTLING_MS: i64 = 10_000;
+/// That holds while no more receipts than this are on their way.
+const SETTLING_MAX: u64 = 10_000;
 /// How long workers may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long cut streams get to send their last event.
@@ -136,7 +138,8 @@ impl Gateway {
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
         let alerts =
             alerts::watch(Arc::clone(&keys), store.clone(), Arc::clone(&live), gauges.alerts.clone());
-        let polling = [poll(keys, store.clone()), reload::start(reloading, asked), memory, alerts];
+        let polling =
+            [poll(keys, store.clone(), gauges.clone()), reload::start(reloading, asked), memory, alerts];
         cells_started(&supervisors).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
@@ -247,9 +250,12 @@ impl Gateway {
 }
 
 /// Follows changes of keys made elsewhere.
-fn poll(keys: Arc<KeyTable>, store: SqliteStore) -> tokio::task::JoinHandle<()> {
+fn poll(keys: Arc<KeyTable>, store: SqliteStore, gauges: Gauges) -> tokio::task::JoinHandle<()> {
     tokio::task::spawn_local(async move {
-        keys.poll(&store as &dyn Store, POLL_INTERVAL, || now_ms().saturating_sub(SETTLING_MS)).await;
+        // While receipts pile up nobody knows up to when the ledger is complete: purses are read again then.
+        let piled_up = || !gauges.store_up.get() || gauges.unsettled.get() > SETTLING_MAX;
+        let settled_before_ms = || if piled_up() { 0 } else { now_ms().saturating_sub(SETTLING_MS) };
+        keys.poll(&store as &dyn Store, POLL_INTERVAL, settled_before_ms).await;
     })
 }
 

@@ -200,6 +200,42 @@ async fn no_spelling_of_a_path_gets_around_the_admin_key() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_any_route_lets_anybody_else_in() {
+    let (_upstream, gateway) = start().await;
+    let (_, key) = gateway.admin("POST", "/keys", Some(json!({"name": "tenant"}))).await;
+    let roles = [
+        String::new(),
+        format!("authorization: Bearer {}\r\n", key["key"].as_str().unwrap()),
+        "authorization: Bearer wrong\r\n".to_owned(),
+    ];
+    let admin = format!("authorization: Bearer {ADMIN_KEY}\r\n");
+    for (method, path) in routes(&gateway, key["id"].as_str().unwrap()).await {
+        let spellings = [
+            format!("{path}/"),
+            path.replacen("/v1/", "//v1/", 1),
+            path.replacen("/v1/", "/v1//", 1),
+            path.replacen("/v1/", "/v1%2f", 1),
+            path.replacen("/admin/", "/%61dmin/", 1),
+            path.to_uppercase(),
+        ];
+        for spelled in spellings {
+            for headers in &roles {
+                let answer = send(&gateway.ops, &method, &spelled, headers, "").await;
+                assert!(
+                    matches!(answer.status, 401 | 404),
+                    "{method} {spelled} with {headers:?}: {answer:?}"
+                );
+            }
+            // Whatever the admin is answered, it is neither a failure of ours nor on the public listener.
+            let answer = send(&gateway.ops, &method, &spelled, &admin, "").await;
+            assert!(answer.status < 500, "{method} {spelled}: {answer:?}");
+            let answer = send(&gateway.url, &method, &spelled, &admin, "").await;
+            assert_eq!(answer.status, 404, "{method} {spelled} on the public listener");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_body_is_said_in_the_shape_of_every_error() {
     let (_upstream, gateway) = start().await;
     let json = format!("authorization: Bearer {ADMIN_KEY}\r\ncontent-type: application/json\r\n");
