@@ -34,6 +34,8 @@ pub struct Gauges {
     pub fleet: Arc<OnceLock<Fleet>>,
     /// What became of requests with an idempotency key.
     pub idempotency: IdempotencyCounts,
+    /// Thresholds of budgets that were told of.
+    pub alerts: AlertCounts,
 }
 
 impl Gauges {
@@ -89,6 +91,27 @@ impl IdempotencyCounts {
     /// How many there were.
     pub fn get(&self, what: Idempotent) -> u64 {
         self.0.get(what as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+}
+
+/// How many thresholds of budgets were told of, and how many messages the webhook did not take.
+#[derive(Clone, Debug, Default)]
+pub struct AlertCounts(Arc<(AtomicU64, AtomicU64)>);
+
+impl AlertCounts {
+    /// One was passed, and this process tells of it.
+    pub fn told(&self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message was not delivered.
+    pub fn failed(&self) {
+        self.0.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those told of, and messages not delivered.
+    pub fn get(&self) -> (u64, u64) {
+        (self.0.0.load(Ordering::Relaxed), self.0.1.load(Ordering::Relaxed))
     }
 }
 

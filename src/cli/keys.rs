@@ -9,7 +9,9 @@ use clap::{Args, Subcommand};
 
 use crate::chat::Routing;
 use crate::error::Error;
+use crate::money::{Markup, Usd};
 use crate::policy::admission::Priority;
+use crate::policy::budget::{Budget, Period};
 use crate::policy::quota::Limits;
 use crate::rfc3339::{format_ms, parse_ms};
 use crate::store::key::FreshKey;
@@ -52,6 +54,12 @@ pub struct Create {
     /// Calls at a time
     #[arg(long, value_name = "COUNT")]
     pub concurrency: Option<NonZeroU32>,
+    /// What it may spend, as `25/month` or `0.5/day`: USD per day, week, month or in total
+    #[arg(long, value_name = "USD/PERIOD", value_parser = budget)]
+    pub budget: Option<Budget>,
+    /// Percentage that it is charged on top of the provider's price [default: as its project says]
+    #[arg(long, value_name = "PERCENT", value_parser = markup, allow_hyphen_values = true)]
+    pub markup: Option<Markup>,
     /// Weight among the keys that wait for the same provider, 1 to 100
     #[arg(long, value_name = "WEIGHT", default_value_t = 1)]
     pub share: u32,
@@ -118,8 +126,8 @@ fn spec(create: Create, now_ms: i64) -> Result<KeySpec, Error> {
         project: create.project,
         expires_ms: create.expires_at,
         models: ModelRules { allow: create.allow, deny: create.deny },
-        budget: None,
-        markup: None,
+        budget: create.budget,
+        markup: create.markup,
         limits: Limits { rpm: create.rpm, tpm: create.tpm, concurrency: create.concurrency },
         handling: Handling {
             share: create.share,
@@ -129,6 +137,19 @@ fn spec(create: Create, now_ms: i64) -> Result<KeySpec, Error> {
         },
         tags: create.tags,
     })
+}
+
+fn budget(text: &str) -> Result<Budget, String> {
+    let form = || "not of the form USD/PERIOD, such as 25/month".to_owned();
+    let (limit, period) = text.split_once('/').ok_or_else(form)?;
+    let limit = limit.parse::<Usd>().map_err(|error| format!("{limit} is {error}"))?;
+    let words = || format!("the period is one of {}", Period::WORDS.join(", "));
+    Ok(Budget::new(limit, Period::parse(period).ok_or_else(words)?))
+}
+
+fn markup(text: &str) -> Result<Markup, String> {
+    Markup::parse(text)
+        .ok_or_else(|| "a percentage from -100 to 1000, with up to two digits after the point".to_owned())
 }
 
 fn time(text: &str) -> Result<i64, String> {
@@ -240,14 +261,16 @@ mod tests {
         let (folder, gateway) = store().await;
         let table = KeyTable::new(std::sync::Arc::default());
         let cli = SqliteStore::open(folder.path()).await.unwrap();
-        let line =
-            "create search --project p --allow gpt-* --rpm 5 --tag team=x --expires-at 2030-01-01T00:00:00Z";
+        let line = "create search --project p --allow gpt-* --rpm 5 --tag team=x --expires-at 2030-01-01T00:00:00Z \
+             --budget 2.5/week --markup -10";
         let text = run(parse(line), &cli, 10).await.unwrap();
         let (key, id) = (field(&text, "key "), field(&text, "id "));
         table.refresh(&gateway).await.unwrap();
         let entry = table.authenticate(&key, 11).unwrap();
         assert_eq!((entry.name.as_str(), entry.caller.project.as_deref()), ("search", Some("p")));
         assert_eq!(*entry.tags, [("team".to_owned(), "x".to_owned())]);
+        assert_eq!(entry.markup.unwrap().to_string(), "-10");
+        assert_eq!(entry.purse.standing(11).unwrap().budget, budget("2.5/week").unwrap());
         run(parse(&format!("revoke {id}")), &cli, 12).await.unwrap();
         table.refresh(&gateway).await.unwrap();
         table.authenticate(&key, 13).unwrap_err();
@@ -282,7 +305,15 @@ mod tests {
             let error = run(parse(line), &store, 10).await.unwrap_err().to_string();
             assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
         }
-        for line in ["create", "create a --rpm 0", "create a --expires-at soon", "create a --tag x"] {
+        for line in [
+            "create",
+            "create a --budget 5",
+            "create a --budget 5/year",
+            "create a --markup 1001",
+            "create a --rpm 0",
+            "create a --expires-at soon",
+            "create a --tag x",
+        ] {
             assert!(Line::try_parse_from(std::iter::once("keys").chain(line.split(' '))).is_err(), "{line}");
         }
     }

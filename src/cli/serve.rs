@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{check, out};
 use crate::catalog::Catalog;
 use crate::config::{self, Loaded, Problem, Settings};
-use crate::gateway::{Gateway, Sources, StartError};
+use crate::gateway::{self, Gateway, Sources, StartError};
 use crate::telemetry;
 
 /// Exit code when the gateway could not start, or could not settle everything at its end.
@@ -32,7 +32,8 @@ fn load_noting(
     let loaded = config::load(file, files)?;
     files.extend(loaded.settings.catalog.file.clone());
     let catalog = load_catalog(&loaded.settings)?;
-    let problems = config::check_aliases(&loaded.settings, &|name| catalog.model(name).is_some());
+    let mut problems = config::check_aliases(&loaded.settings, &|name| catalog.model(name).is_some());
+    problems.extend(gateway::declared(&loaded.settings.governance).err().into_iter().flatten());
     if problems.is_empty() { Ok((loaded, Arc::new(catalog))) } else { Err(problems) }
 }
 

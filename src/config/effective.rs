@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::api_keys::ApiKey;
+use super::governance;
 use super::resolve::Wanted;
 use super::schema::{self, Kind};
 use super::secret;
@@ -59,6 +60,7 @@ pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wante
         })
         .collect();
     shown.insert("models".to_owned(), Value::Object(models));
+    governance::shown(tree, &mut shown);
     Value::Object(shown)
 }
 

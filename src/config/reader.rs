@@ -71,6 +71,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A list of percentages; none without a default.
+    pub fn percentages(&self, key: &str) -> Vec<u8> {
+        match self.typed(key) {
+            Some(Typed::Percentages(percentages)) => percentages,
+            _ => Vec::new(),
+        }
+    }
+
     /// A list of texts.
     pub fn names(&self, key: &str) -> Option<Vec<String>> {
         match self.typed(key) {

@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::settings::{Server, Settings};
 
 /// Keys and sections that are read at the start only.
-pub const START_ONLY: [&str; 20] = [
+pub const START_ONLY: [&str; 21] = [
     "admin_key",
+    "budgets.time_zone",
     "data_dir",
     "database",
     "journal",
@@ -72,6 +73,7 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         max_connections,
         ..new.server.clone()
     };
+    new.governance.budgets.time_zone.clone_from(&old.governance.budgets.time_zone);
     (new.fetch, new.ops_listen, new.admin_key) = (fetch, ops_listen, admin_key);
     if old.redis.url != new.redis.url && !waiting.iter().any(|path| path == "redis.url") {
         waiting.push("redis.url".to_owned());
@@ -82,13 +84,20 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
     waiting
 }
 
-/// Paths whose values differ; a provider of which only a secret differs is named whole.
+/// Paths whose values differ; a provider or key of which only a secret differs is named whole.
 pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     let mut paths = differences(&old.effective, &new.effective);
     for (id, provider) in &new.providers {
         let path = format!("providers.{id}");
         let told = paths.iter().any(|other| other.strip_prefix(&path).is_some_and(is_end));
         if !told && old.providers.get(id).is_some_and(|old| old != provider) {
+            paths.push(path);
+        }
+    }
+    for (name, key) in &new.governance.keys {
+        let path = format!("keys.{name}");
+        let told = paths.iter().any(|other| other.strip_prefix(&path).is_some_and(is_end));
+        if !told && old.governance.keys.get(name).is_some_and(|old| old != key) {
             paths.push(path);
         }
     }

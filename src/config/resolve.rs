@@ -16,7 +16,7 @@ use super::settings::{
     CatalogSettings, IdempotencySettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings,
     RoutingSettings, Server, Settings,
 };
-use super::{aliases, database, effective, provider, redis, validate};
+use super::{aliases, database, effective, governance, provider, redis, validate};
 use crate::chat::Routing;
 
 /// The shortest time that a client may take nothing for.
@@ -87,6 +87,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
         credential_hints: credential_hints(&rows, &providers),
         providers,
         aliases: aliases::read(read.given("models"), &mut problems),
+        governance: governance::read(tree, outside, &mut problems, &mut warnings),
         effective: Value::Null,
     };
     cross_checks(&settings, &rows, &mut problems, &mut warnings);

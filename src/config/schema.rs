@@ -3,6 +3,7 @@
 //! Validation, near-miss suggestions, defaults and the reference `docs/configuration.md` are all read from it, so that
 //! none can disagree. In a path `*` stands for a name of the operator's choice and `#` for a place in a list.
 
+use super::governance_keys::GOVERNANCE_KEYS;
 use super::provider_keys::PROVIDER_KEYS;
 use crate::chat::Routing;
 
@@ -47,6 +48,14 @@ pub enum Kind {
     Names,
     /// A list of hosts, addresses and networks, each with a port where it is not 443.
     Hosts,
+    /// An amount of money in USD, exact.
+    Amount,
+    /// A percentage on top of a price.
+    Markup,
+    /// A list of percentages.
+    Percentages,
+    /// A time as in RFC 3339.
+    Time,
 }
 
 /// One key.
@@ -137,7 +146,7 @@ const GENERAL_KEYS: [Key; 55] = [
 
 /// Every key, in the order of the reference.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    GENERAL_KEYS.iter().chain(PROVIDER_KEYS.iter())
+    GENERAL_KEYS.iter().chain(GOVERNANCE_KEYS.iter()).chain(PROVIDER_KEYS.iter())
 }
 
 /// What a path means to the table.

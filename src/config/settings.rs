@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::api_keys::ApiKey;
 use super::fetch::FetchSettings;
+use super::governance::Governance;
 use super::identity::Identity;
 use super::redis::RedisSettings;
 use super::secret::Secret;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// Aliases by name.
     pub aliases: BTreeMap<String, Alias>,
+    /// Who may spend what.
+    pub governance: Governance,
     /// Environment variables that would give a shipped but unconfigured provider its credential, by catalogue
     /// provider id: what a `no_credentials` error names.
     pub credential_hints: BTreeMap<String, Vec<String>>,

@@ -83,6 +83,14 @@ fn name_problem(parent: &[String], name: &str) -> Option<String> {
             (parent == ["models"] && name == "auto")
                 .then(|| "`auto` is the router's own; choose another name".to_owned())
         }
+        ["keys"] => {
+            let allowed =
+                |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
+            let sane = !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(allowed);
+            (!sane).then(|| {
+                format!("a name has 1 to {NAME_MAX} lower-case letters, digits, `-`, `_` or `.`: the key's id is made of it")
+            })
+        }
         ["providers", _, "headers"] if name.eq_ignore_ascii_case("authorization") => {
             Some("give the credential as `api_key` and the way it travels as `auth`".to_owned())
         }

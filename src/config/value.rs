@@ -7,6 +7,8 @@ use serde_json::Value;
 use super::fetch::AllowedHost;
 use super::schema::Kind;
 use super::units::{self, brief};
+use crate::money::{Markup, Usd};
+use crate::rfc3339::parse_ms;
 use crate::wire::WireFormat;
 
 /// A value that fits its kind.
@@ -24,6 +26,8 @@ pub enum Typed {
     Duration(Duration),
     /// A list of texts.
     Names(Vec<String>),
+    /// A list of percentages.
+    Percentages(Vec<u8>),
 }
 
 /// Reads `value` as `kind`; the error says what is wrong and what to write, and never holds a secret.
@@ -51,6 +55,18 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
         Kind::Choice(words) => choice(&text(value)?, words).map(Typed::Text),
         Kind::Names => names(value).map(Typed::Names),
         Kind::Hosts => hosts(value).map(Typed::Names),
+        Kind::Amount => exact(value, |text| text.parse::<Usd>().map(drop).map_err(|error| error.to_string())),
+        Kind::Markup => exact(value, |text| {
+            let wrong =
+                || "not a percentage from -100 to 1000 with up to two digits after the point".to_owned();
+            Markup::parse(text).map(drop).ok_or_else(wrong)
+        }),
+        Kind::Percentages => percentages(value).map(Typed::Percentages),
+        Kind::Time => {
+            let text = text(value)?;
+            let wrong = || "must be an RFC 3339 time such as 2030-01-31T00:00:00Z".to_owned();
+            parse_ms(&text).map(|_| Typed::Text(text)).ok_or_else(wrong)
+        }
     }
 }
 
@@ -129,6 +145,33 @@ fn names(value: &Value) -> Result<Vec<String>, String> {
         }
         other => Err(format!("must be a list of texts, not {}", kind_of(other))),
     }
+}
+
+/// A decimal that is read exactly. A number's text is known up to 15 digits; more are taken in quotes only.
+fn exact(value: &Value, check: impl Fn(&str) -> Result<(), String>) -> Result<Typed, String> {
+    const DIGITS_MAX: usize = 15;
+    let written = scalar(value)?;
+    let digits = written.bytes().filter(u8::is_ascii_digit).count();
+    if value.is_number() && digits > DIGITS_MAX {
+        return Err(format!(
+            "has more than {DIGITS_MAX} digits; put it in quotes, so that it is read exactly"
+        ));
+    }
+    match check(&written) {
+        Ok(()) => Ok(Typed::Text(written)),
+        Err(why) => Err(format!("`{}` is {why}", brief(&written))),
+    }
+}
+
+fn percentages(value: &Value) -> Result<Vec<u8>, String> {
+    let wrong = || "must be a list of whole numbers from 1 to 100".to_owned();
+    let percent = |text: &str| text.trim().parse::<u8>().ok().filter(|percent| (1..=100).contains(percent));
+    let read: Option<Vec<u8>> = match value {
+        Value::String(list) => list.split(',').map(percent).collect(),
+        Value::Array(items) => items.iter().map(|item| percent(&item.to_string())).collect(),
+        _ => None,
+    };
+    read.ok_or_else(wrong)
 }
 
 fn hosts(value: &Value) -> Result<Vec<String>, String> {

@@ -4,8 +4,10 @@
 //! tell those that cannot, hand over and settle every receipt, close.
 
 mod admin_key;
+mod alerts;
 mod answers;
 mod current;
+mod declared;
 mod fleet;
 mod journal;
 mod listeners;
@@ -43,8 +45,9 @@ use crate::journal::Keeper;
 use crate::policy::account::Accounts;
 use crate::policy::budget::Calendar;
 use crate::policy::vault::Vault;
-use crate::store::{self, KeyTable, POLL_INTERVAL, Store};
+use crate::store::{self, By, KeyTable, POLL_INTERVAL, Store};
 use crate::upstream::{Fetching, tls_config};
+pub use declared::declared;
 use reload::Reloading;
 pub use reload::{Source, Sources};
 
@@ -89,7 +92,7 @@ pub struct Gateway {
     reloads: Reloads,
     fleet: Option<Fleet>,
     idempotency: Arc<Idempotency>,
-    polling: [tokio::task::JoinHandle<()>; 5],
+    polling: [tokio::task::JoinHandle<()>; 6],
 }
 
 impl Gateway {
@@ -139,17 +142,20 @@ impl Gateway {
         let shown = shared.shown(standings, reloads.clone());
         let admin =
             Admin::new(Arc::clone(&store), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
-        let reloading = sources.map(|sources| Reloading::new(sources, &shared));
+        let reloading = sources.map(|sources| Reloading::new(sources, &shared, Arc::clone(&store)));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
         let following = fleet::run(fleet.as_ref(), &keys, &store, &gauges, journal);
+        let alerts =
+            alerts::watch(Arc::clone(&keys), Arc::clone(&store), Arc::clone(&live), gauges.alerts.clone());
         let polling = [
             poll(Arc::clone(&keys), Arc::clone(&store), gauges.clone(), fleet.as_ref()),
             reload::start(reloading, asked),
             memory,
             following,
             keeping,
+            alerts,
         ];
         cells_started(&supervisors).await?;
         journal::replayed(&gauges.journal).await;
@@ -307,6 +313,11 @@ fn settled_before_ms(gauges: &Gauges) -> i64 {
     now_ms().saturating_sub(SETTLING_MS).min(gauges.journal.oldest_ms().unwrap_or(i64::MAX))
 }
 
+/// Who changes what the configuration declares.
+fn by_config() -> By {
+    By { actor: "config".to_owned(), now_ms: now_ms() }
+}
+
 /// Milliseconds since the Unix epoch.
 fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -329,7 +340,16 @@ async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(),
 async fn storage(settings: &Settings) -> Result<(Arc<dyn Store>, Arc<KeyTable>), StartError> {
     make_folder(&settings.data_dir)?;
     let store = store::open_patiently(settings).await.map_err(failed(""))?;
-    let keys = Arc::new(KeyTable::new(Arc::new(Calendar::default())));
+    let declared = declared(&settings.governance).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        StartError(problems.join("; "))
+    })?;
+    store
+        .declare(declared, by_config())
+        .await
+        .map_err(failed("the configuration's keys cannot be taken: "))?;
+    let calendar = Calendar::of(&settings.governance.budgets.time_zone).unwrap_or_default();
+    let keys = Arc::new(KeyTable::new(Arc::new(calendar)));
     keys.refresh(&*store).await.map_err(failed("the keys cannot be read: "))?;
     Ok((store, keys))
 }

@@ -15,15 +15,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::by_config;
 use super::current::current;
+use super::declared::declared;
 use crate::actors::gauges::Gauges;
-use crate::actors::live::{Live, NotReloaded, Outcome, Reloaded};
+use crate::actors::live::{Current, Live, NotReloaded, Outcome, Reloaded};
 use crate::actors::messages::Reload;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Loaded, Problem, changes, keep};
 use crate::policy::account::Accounts;
+use crate::store::{Declared, KeyTable, Store, StoreError};
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(1);
@@ -106,7 +109,17 @@ pub struct Reloading {
     accounts: Arc<Accounts>,
     supervisors: Arc<Mutex<Vec<Addr<Supervisor>>>>,
     gauges: Gauges,
+    keys: Arc<KeyTable>,
+    store: Arc<dyn Store>,
     readers: Readers,
+}
+
+/// A configuration that was checked and is not yet in force.
+struct Checked {
+    new: Arc<Current>,
+    /// What it declares, unless the one in force declares the same.
+    declared: Option<Declared>,
+    told: Reloaded,
 }
 
 /// Serves those who ask, as a task of this thread; without sources whoever asks is told that there are none.
@@ -123,13 +136,15 @@ pub fn start(
 
 impl Reloading {
     /// For the cells that are started from `shared`.
-    pub fn new(sources: Sources, shared: &Shared) -> Self {
+    pub fn new(sources: Sources, shared: &Shared, store: Arc<dyn Store>) -> Self {
         Self {
             sources,
             live: Arc::clone(&shared.live),
             accounts: Arc::clone(&shared.accounts),
             supervisors: Arc::clone(&shared.supervisors),
             gauges: shared.gauges.clone(),
+            keys: Arc::clone(&shared.keys),
+            store,
             readers: Readers::default(),
         }
     }
@@ -197,13 +212,17 @@ impl Reloading {
                 self.sources.seen =
                     if files == known { before.map_or(seen, |(before, _)| before) } else { seen };
                 self.sources.files = files;
-                let taken = loaded.and_then(|(loaded, catalog)| {
+                let checked = loaded.and_then(|(loaded, catalog)| {
                     // One that fails in a way that nobody foresaw must not end the watch.
-                    let taking = std::panic::AssertUnwindSafe(|| self.take(loaded, catalog));
-                    std::panic::catch_unwind(taking).unwrap_or_else(|_| {
+                    let checking = std::panic::AssertUnwindSafe(|| self.check(loaded, catalog));
+                    std::panic::catch_unwind(checking).unwrap_or_else(|_| {
                         Err(vec![Problem::new("reload", "an internal error; see the log")])
                     })
                 });
+                let taken = match checked {
+                    Ok(checked) => self.take(checked).await,
+                    Err(problems) => Err(problems),
+                };
                 taken.map_err(NotReloaded::Wrong)
             }
         };
@@ -212,12 +231,14 @@ impl Reloading {
         outcome
     }
 
-    /// Puts a configuration in force.
-    fn take(&self, loaded: Loaded, catalog: Arc<Catalog>) -> Result<Reloaded, Vec<Problem>> {
+    /// Checks all of a configuration.
+    fn check(&self, loaded: Loaded, catalog: Arc<Catalog>) -> Result<Checked, Vec<Problem>> {
         let Loaded { mut settings, warnings, .. } = loaded;
         let old = self.live.load_full();
         let start_only = keep(&old.settings, &mut settings);
         let mut changed = changes(&old.settings, &settings);
+        let same_declared = settings.governance == old.settings.governance;
+        let declared = if same_declared { None } else { Some(declared(&settings.governance)?) };
         // The same catalogue is not made twice: its offers are held by calls and caches.
         let same = **old.router.catalog() == *catalog;
         let catalog = if same { Arc::clone(old.router.catalog()) } else { catalog };
@@ -226,7 +247,22 @@ impl Reloading {
         }
         let new = current(settings, catalog, &self.accounts, Arc::clone(&old.tls))
             .map_err(|error| vec![Problem::new("providers", error.to_string())])?;
-        let new = Arc::new(new);
+        Ok(Checked { new: Arc::new(new), declared, told: Reloaded { changed, start_only, warnings } })
+    }
+
+    /// Puts a configuration in force: what it declares first, because the store may refuse that.
+    async fn take(&self, checked: Checked) -> Result<Reloaded, Vec<Problem>> {
+        let Checked { new, declared, told } = checked;
+        if let Some(declared) = declared {
+            let wrong = |error: StoreError| vec![Problem::new("keys, projects, tag_sets", error.to_string())];
+            let declaring = timeout(PATIENCE, self.store.declare(declared, by_config())).await;
+            let late = || vec![Problem::new("keys, projects, tag_sets", "the store takes too long")];
+            declaring.map_err(|_| late())?.map_err(wrong)?;
+            let refreshing = timeout(PATIENCE, self.keys.refresh_and_seed(&*self.store, 0)).await;
+            if !matches!(refreshing, Ok(Ok(()))) {
+                tracing::warn!("what the configuration declares is stored, but not yet in force here");
+            }
+        }
         // Under the lock: a cell that starts meanwhile sees either the old and this message, or the new.
         let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
         self.accounts.reloaded(new.settings.providers.values(), Instant::now());
@@ -235,7 +271,7 @@ impl Reloading {
             // One message per reload: the mailbox's bound is not asked.
             supervisor.do_send(Reload(Arc::clone(&new)));
         }
-        Ok(Reloaded { changed, start_only, warnings })
+        Ok(told)
     }
 }
 

@@ -106,6 +106,8 @@ pub struct RequestFilter {
     pub key: Option<String>,
     /// Project.
     pub project: Option<String>,
+    /// One of the row's tags, `name=value`.
+    pub tag: Option<String>,
     /// Canonical model.
     pub model: Option<String>,
     /// Provider id.

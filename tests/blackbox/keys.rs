@@ -38,8 +38,13 @@ async fn knock(gateway: &Gateway, headers: &[(&str, &str)]) -> Answer {
 
 /// A text in the form of a key, checksum included, that nobody holds.
 fn well_formed() -> String {
+    well_formed_of("Ab3")
+}
+
+/// One that is made of these three characters.
+pub(crate) fn well_formed_of(three: &str) -> String {
     const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let body = format!("lgw_{}", "Ab3".repeat(14).get(..40).unwrap());
+    let body = format!("lgw_{}", three.repeat(14).get(..40).unwrap());
     let mut rest = crc32fast::hash(body.as_bytes()) as usize;
     let mut check = [0_u8; 6];
     for place in check.iter_mut().rev() {
@@ -238,7 +243,7 @@ async fn keys_are_made_listed_read_changed_rotated_and_revoked() {
 
     let audit = gateway.admin("GET", "/audit", None).await.1;
     let actions: Vec<_> = audit["data"].as_array().unwrap().iter().map(|row| text(row, "action")).collect();
-    assert_eq!(actions, ["key.revoke", "key.rotate", "key.update", "key.create"]);
+    assert_eq!(actions, ["key.revoke", "key.rotate", "key.update", "key.create", "project.create"]);
     let update = &audit["data"][2];
     assert_eq!((&update["before"]["rpm"], &update["after"]["rpm"]), (&json!(100), &Value::Null));
     assert!(text(update, "actor").starts_with("admin") && update["object"] == id.as_str());

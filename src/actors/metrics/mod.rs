@@ -53,6 +53,8 @@ pub struct Metrics {
     config_at: Gauge,
     idempotent: Vec<(Idempotent, IntCounter)>,
     providers: Shown,
+    alerts: Counter,
+    webhook_failures: Counter,
     cpu: Counter,
     memory: Gauge,
     fds: Gauge,
@@ -88,6 +90,8 @@ impl Metrics {
             config: gauge(Metric::ConfigReloaded)?,
             config_at: gauge(Metric::ConfigReloadedAt)?,
             providers: Shown::new(standings, &registry)?,
+            alerts: series::counter(&registry, Metric::BudgetAlerts)?,
+            webhook_failures: series::counter(&registry, Metric::WebhookFailures)?,
             cpu: series::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
@@ -133,6 +137,10 @@ impl Metrics {
         self.config_at.set(self.gauges.config.since_s() as f64);
         for (what, counter) in &self.idempotent {
             counter.inc_by(self.gauges.idempotency.get(*what).saturating_sub(counter.get()));
+        }
+        let (told, failed) = self.gauges.alerts.get();
+        for (counter, count) in [(&self.alerts, told), (&self.webhook_failures, failed)] {
+            counter.inc_by(count as f64 - counter.get());
         }
         self.providers.update(Instant::now());
         if let Some(process) = Process::read() {

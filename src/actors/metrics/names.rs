@@ -71,6 +71,10 @@ pub enum Metric {
     ConfigReloadedAt,
     /// Requests with an idempotency key.
     Idempotent,
+    /// Thresholds of budgets passed.
+    BudgetAlerts,
+    /// Messages about them that were not delivered.
+    WebhookFailures,
     /// Version.
     BuildInfo,
     /// CPU time of the process.
@@ -140,7 +144,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -174,6 +178,8 @@ impl Metric {
         Self::ConfigReloaded,
         Self::ConfigReloadedAt,
         Self::Idempotent,
+        Self::BudgetAlerts,
+        Self::WebhookFailures,
         Self::BuildInfo,
         Self::ProcessCpu,
         Self::ProcessMemory,
@@ -261,6 +267,10 @@ impl Metric {
                 "When a configuration was last taken over; the start counts."),
             Self::Idempotent => counter("llm_gateway_idempotent_requests_total", &["result"],
                 "Requests with an Idempotency-Key: started (ran), local (ran while the store did not answer), joined one that ran, replayed, or conflict (refused)."),
+            Self::BudgetAlerts => counter("llm_gateway_budget_alerts_total", &[],
+                "Thresholds of budgets that were passed and that this process told of; each once over all replicas."),
+            Self::WebhookFailures => counter("llm_gateway_webhook_failures_total", &[],
+                "Messages about budgets that the webhook did not take, all tries together."),
             Self::BuildInfo => gauge("llm_gateway_build_info", &["version"],
                 "Always 1; the label tells the version."),
             Self::ProcessCpu => counter("process_cpu_seconds_total", &[],

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::json::Members;
 use crate::rfc3339;
 
 /// `None`: not given. `Some(None)`: null.
@@ -17,6 +18,8 @@ pub(super) type Change<T> = Option<Option<T>>;
 #[derive(Debug)]
 pub(super) struct Fields {
     map: Map<String, Value>,
+    /// The object as it was written: a number's digits are there.
+    written: String,
     /// Path of the object, empty for the body itself.
     path: String,
     /// Names that were asked for, for the error that lists them.
@@ -32,7 +35,10 @@ impl Fields {
             Error::invalid_code(text, None, "invalid_json")
         })?;
         match value {
-            Value::Object(map) => Ok(Self { map, path: String::new(), known: Vec::new() }),
+            Value::Object(map) => {
+                let written = String::from_utf8_lossy(body).into_owned();
+                Ok(Self { map, written, path: String::new(), known: Vec::new() })
+            }
             _ => Err(Error::invalid_code("The body must be a JSON object.", None, "invalid_json")),
         }
     }
@@ -114,7 +120,52 @@ impl Fields {
             Some(Some(Value::Object(map))) => map,
             Some(Some(_)) => return Err(Error::invalid(format!("`{path}` must be an object."), path)),
         };
-        Ok(Some(Self { map, path, known: Vec::new() }))
+        let written = self.written(name);
+        Ok(Some(Self { map, written, path, known: Vec::new() }))
+    }
+
+    /// Takes an exact decimal: a string, or a number, which is read digit by digit as it was written.
+    pub(super) fn decimal<T>(
+        &mut self,
+        name: &'static str,
+        what: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Change<T>, Error> {
+        let written = self.written(name);
+        self.convert(name, what, |value| match value {
+            Value::String(text) => read(text),
+            Value::Number(_) => read(&written),
+            _ => None,
+        })
+    }
+
+    /// Takes a list of whole numbers from 0 to 255; null is not given.
+    pub(super) fn percentages(&mut self, name: &'static str) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.path_of(name);
+        let items = match self.take(name).flatten() {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items,
+            Some(_) => return Err(Error::invalid(format!("`{path}` must be a list of percentages."), path)),
+        };
+        let percent = |(at, item): (usize, Value)| {
+            let wrong = || {
+                let message = format!("`{path}[{at}]` must be a whole number from 1 to 100.");
+                Error::invalid(message, format!("{path}[{at}]"))
+            };
+            item.as_u64().and_then(|number| u8::try_from(number).ok()).ok_or_else(wrong)
+        };
+        items.into_iter().enumerate().map(percent).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// True for a field that is given as null.
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(Value::is_null)
+    }
+
+    /// How a field was written; nothing where that cannot be told.
+    fn written(&self, name: &str) -> String {
+        let members = Members::parse(&self.written).ok();
+        members.and_then(|members| members.get(&self.written, name).map(str::to_owned)).unwrap_or_default()
     }
 
     /// Refuses what nobody asked for.

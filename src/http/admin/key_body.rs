@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::fields::Fields;
+use super::rules::Rules;
 use crate::chat::Routing;
 use crate::error::Error;
 use crate::policy::admission::Priority;
@@ -11,22 +12,23 @@ use crate::store::{KeyPatch, KeySpec};
 /// Reads the changes to a key.
 ///
 /// # Errors
-/// A 400 that names the field. A budget is refused: no limit is accepted that is not enforced.
+/// A 400 that names the field.
 pub(super) fn read_patch(body: &[u8]) -> Result<KeyPatch, Error> {
     let mut fields = Fields::parse(body)?;
     let name = match fields.text("name")? {
         Some(None) => return Err(Error::invalid("`name` must be a string.", "name")),
         given => given.flatten(),
     };
-    let mut patch = KeyPatch {
+    let Rules { expires_ms, allow, deny, rpm, tpm, concurrency, budget, markup } = Rules::take(&mut fields)?;
+    let patch = KeyPatch {
         name,
         project: fields.text("project")?,
-        expires_ms: fields.time("expires_at")?,
-        rpm: fields.positive("rpm")?,
-        tpm: fields.positive("tpm")?,
-        concurrency: fields.positive("concurrency")?,
-        budget: None,
-        markup: None,
+        expires_ms,
+        rpm,
+        tpm,
+        concurrency,
+        budget,
+        markup,
         share: fields.positive("share")?.map(|share| share.map_or(1, NonZeroU32::get)),
         max_priority: fields
             .word("max_priority", &Priority::WORDS, Priority::parse)?
@@ -34,19 +36,9 @@ pub(super) fn read_patch(body: &[u8]) -> Result<KeyPatch, Error> {
         routing: fields.word("routing", &Routing::WORDS, Routing::parse)?,
         explain: fields.flag("explain")?.map(Option::unwrap_or_default),
         tags: fields.pairs("tags")?,
-        allow: None,
-        deny: None,
+        allow,
+        deny,
     };
-    if let Some(mut models) = fields.object("models")? {
-        patch.allow = models.texts("allow")?;
-        patch.deny = models.texts("deny")?;
-        models.finish()?;
-    }
-    if fields.take("budget").flatten().is_some() {
-        let text = "This version does not enforce budgets, so it takes none. Leave `budget` out; limit the key with \
-                    rpm, tpm or concurrency.";
-        return Err(Error::invalid_code(text, Some("budget"), "unsupported_parameter"));
-    }
     fields.finish()?;
     Ok(patch)
 }
@@ -114,7 +106,7 @@ mod tests {
             (r#"{"name":"a","routing":"fastest"}"#, Some("routing"), None),
             (r#"{"name":"a","explain":"yes"}"#, Some("explain"), None),
             (r#"{"name":"a","tags":{"t":1}}"#, Some("tags.t"), None),
-            (r#"{"name":"a","budget":{"limit_usd":"1"}}"#, Some("budget"), Some("unsupported_parameter")),
+            (r#"{"name":"a","budget":{"limit_usd":"1"}}"#, Some("budget.period"), None),
         ] {
             let error = read_spec(body.as_bytes(), 1_000_000_000_000).unwrap_err();
             assert_eq!((error.param(), error.code()), (param, code), "{body}");

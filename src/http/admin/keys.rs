@@ -4,32 +4,41 @@ use std::time::Duration;
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::super::reply::Fault;
 use super::query::Params;
 use super::{key_body, now_ms, store_fault, views};
 use crate::error::Error;
-use crate::store::{By, KeyTable, Store, key_json, key_json_with_text};
+use crate::store::{By, KeyRecord, KeyTable, Store, key_json, key_json_with_text};
 
 /// Largest body of a management request, bytes.
-const BODY_MAX: usize = 64 * 1024;
+pub(super) const BODY_MAX: usize = 64 * 1024;
 /// How long an admin may take to send it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Reply = Result<HttpResponse, Fault>;
 
-pub(super) async fn list(request: HttpRequest, store: web::Data<dyn Store>) -> Reply {
+pub(super) async fn list(
+    request: HttpRequest,
+    store: web::Data<dyn Store>,
+    table: web::Data<KeyTable>,
+) -> Reply {
     let mut params = Params::parse(request.query_string())?;
     let (cursor, limit) = (params.text("cursor"), params.limit()?);
     params.finish()?;
     let page = store.keys(cursor.as_deref(), limit).await.map_err(store_fault)?;
-    Ok(HttpResponse::Ok().json(views::list(&page, key_json)))
+    Ok(HttpResponse::Ok().json(views::list(&page, |record| shown(record, &table))))
 }
 
-pub(super) async fn get(id: web::Path<String>, store: web::Data<dyn Store>) -> Reply {
+pub(super) async fn get(
+    id: web::Path<String>,
+    store: web::Data<dyn Store>,
+    table: web::Data<KeyTable>,
+) -> Reply {
     let record = store.key(&id).await.map_err(store_fault)?;
-    Ok(HttpResponse::Ok().json(key_json(&record)))
+    Ok(HttpResponse::Ok().json(shown(&record, &table)))
 }
 
 pub(super) async fn create(
@@ -43,7 +52,7 @@ pub(super) async fn create(
     let spec = key_body::read_spec(&body, by.now_ms)?;
     let (record, key) = store.create_key(spec, by).await.map_err(store_fault)?;
     put_in_force(&table, &**store).await;
-    Ok(HttpResponse::Created().json(key_json_with_text(&record, &key)))
+    Ok(HttpResponse::Created().json(with_status(key_json_with_text(&record, &key), &record, &table)))
 }
 
 pub(super) async fn update(
@@ -57,7 +66,7 @@ pub(super) async fn update(
     let patch = key_body::read_patch(&body)?;
     let record = store.update_key(&id, patch, by(&request)).await.map_err(store_fault)?;
     put_in_force(&table, &**store).await;
-    Ok(HttpResponse::Ok().json(key_json(&record)))
+    Ok(HttpResponse::Ok().json(shown(&record, &table)))
 }
 
 pub(super) async fn revoke(
@@ -68,7 +77,7 @@ pub(super) async fn revoke(
 ) -> Reply {
     let record = store.revoke_key(&id, by(&request)).await.map_err(store_fault)?;
     put_in_force(&table, &**store).await;
-    Ok(HttpResponse::Ok().json(key_json(&record)))
+    Ok(HttpResponse::Ok().json(shown(&record, &table)))
 }
 
 pub(super) async fn rotate(
@@ -79,11 +88,22 @@ pub(super) async fn rotate(
 ) -> Reply {
     let (record, key) = store.rotate_key(&id, by(&request)).await.map_err(store_fault)?;
     put_in_force(&table, &**store).await;
-    Ok(HttpResponse::Ok().json(key_json_with_text(&record, &key)))
+    Ok(HttpResponse::Ok().json(with_status(key_json_with_text(&record, &key), &record, &table)))
+}
+
+fn shown(record: &KeyRecord, table: &KeyTable) -> Value {
+    with_status(key_json(record), record, table)
+}
+
+/// A key as it is shown, with how its budget stands.
+fn with_status(shown: Value, record: &KeyRecord, table: &KeyTable) -> Value {
+    let now_ms = now_ms();
+    let standing = table.find(&record.id, now_ms).and_then(|entry| entry.purse.standing(now_ms));
+    views::with_status(shown, standing)
 }
 
 /// The change is stored; should the table fail to see it now, the next poll will.
-async fn put_in_force(table: &KeyTable, store: &dyn Store) {
+pub(super) async fn put_in_force(table: &KeyTable, store: &dyn Store) {
     table.has_changed();
     // What calls that run still cost is not in the ledger yet; the poll reads it again.
     if let Err(error) = table.refresh_and_seed(store, 0).await {
@@ -92,7 +112,7 @@ async fn put_in_force(table: &KeyTable, store: &dyn Store) {
 }
 
 /// There is one admin key, so the address is what tells admins apart.
-fn by(request: &HttpRequest) -> By {
+pub(super) fn by(request: &HttpRequest) -> By {
     let actor = request.peer_addr().map_or_else(|| "admin".to_owned(), |peer| format!("admin@{}", peer.ip()));
     By { actor, now_ms: now_ms() }
 }

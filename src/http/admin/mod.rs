@@ -5,12 +5,13 @@
 mod auth;
 mod explain;
 mod fields;
+mod groups;
 mod key_body;
 mod keys;
-mod later;
 mod openapi;
 mod query;
 mod reports;
+mod rules;
 mod shown;
 mod standings;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use actix_web::{HttpResponse, Resource, web};
 use super::reply::Fault;
 use crate::config::Secret;
 use crate::error::Error;
-use crate::store::{KeyTable, Store, StoreError};
+use crate::store::{GroupKind, KeyTable, Store, StoreError};
 pub use auth::AdminKey;
 pub use shown::Shown;
 
@@ -61,10 +62,6 @@ impl Admin {
 
 /// Adds every management route.
 pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
-    let at = |path: &str, allow: &'static str| {
-        let refuse = move || async move { Err::<HttpResponse, _>(Fault(Error::MethodNotAllowed { allow })) };
-        Resource::new(path).default_service(web::to(refuse))
-    };
     let (get, post, patch, delete) = (web::get, web::post, web::patch, web::delete);
     #[rustfmt::skip]
     let routes = web::scope("/admin")
@@ -81,7 +78,10 @@ pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
         .service(at("/v1/openapi.json", "GET").route(get().to(openapi::document)))
         .service(at("/v1/explain", "POST").route(post().to(explain::question)))
         .service(at("/v1/config/reload", "POST").route(post().to(shown::reload)))
-        .service(web::resource(["/v1/projects", "/v1/projects/{tail:.*}"]).default_service(web::to(later::projects)))
+        .service(many(at("/v1/projects", "GET, POST"), GroupKind::Project))
+        .service(one(at("/v1/projects/{name}", "GET, PATCH, DELETE"), GroupKind::Project))
+        .service(many(at("/v1/tag-sets", "GET, POST"), GroupKind::Tags))
+        .service(one(at("/v1/tag-sets/{name}", "GET, PATCH, DELETE"), GroupKind::Tags))
         .default_service(web::to(unknown_path));
     let routes = routes
         .app_data(web::Data::from(Arc::clone(&admin.store)))
@@ -92,6 +92,35 @@ pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
         // Keys and ledger rows belong in no cache.
         .wrap(DefaultHeaders::new().add((CACHE_CONTROL, HeaderValue::from_static("no-store"))));
     cfg.service(routes);
+}
+
+/// A path, and what is said of methods that it does not have.
+fn at(path: &str, allow: &'static str) -> Resource {
+    let refuse = move || async move { Err::<HttpResponse, _>(Fault(Error::MethodNotAllowed { allow })) };
+    Resource::new(path).default_service(web::to(refuse))
+}
+
+/// All groups of a kind.
+fn many(resource: Resource, kind: GroupKind) -> Resource {
+    resource
+        .route(web::get().to(move |request, store, table| groups::list(kind, request, store, table)))
+        .route(
+            web::post()
+                .to(move |request, body, store, table| groups::create(kind, request, body, store, table)),
+        )
+}
+
+/// One group of a kind.
+fn one(resource: Resource, kind: GroupKind) -> Resource {
+    resource
+        .route(web::get().to(move |name, store, table| groups::get(kind, name, store, table)))
+        .route(web::patch().to(move |request, name, body, store, table| {
+            groups::update(kind, request, name, body, store, table)
+        }))
+        .route(
+            web::delete()
+                .to(move |request, name, store, table| groups::delete(kind, request, name, store, table)),
+        )
 }
 
 async fn unknown_path() -> Result<HttpResponse, Fault> {

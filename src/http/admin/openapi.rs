@@ -3,10 +3,12 @@
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
+use crate::policy::budget::{ALERTS_MAX, Period};
 use crate::store::SHARE_MAX;
 
-/// Method, path, summary, query parameters, whether it takes a key's fields, success status.
-type Row = (&'static str, &'static str, &'static str, &'static [&'static str], bool, &'static str);
+/// Method, path, summary, query parameters, schema of the body, success status.
+type Row =
+    (&'static str, &'static str, &'static str, &'static [&'static str], Option<&'static str>, &'static str);
 
 const PAGE: &[&str] = &["cursor", "limit"];
 const ROWS: &[&str] = &[
@@ -14,6 +16,7 @@ const ROWS: &[&str] = &[
     "limit",
     "key",
     "project",
+    "tag",
     "model",
     "provider",
     "status",
@@ -26,21 +29,31 @@ const ROWS: &[&str] = &[
 /// Every route of the management API.
 #[rustfmt::skip]
 pub(super) const ROUTES: &[Row] = &[
-    ("get", "/keys", "Keys, newest first", PAGE, false, "200"),
-    ("post", "/keys", "Make a key; its text is in this answer and never again", &[], true, "201"),
-    ("get", "/keys/{id}", "One key", &[], false, "200"),
-    ("patch", "/keys/{id}", "Change a key: what is left out stays, null takes a limit away", &[], true, "200"),
-    ("delete", "/keys/{id}", "Revoke a key for good", &[], false, "200"),
-    ("post", "/keys/{id}/rotate", "Give a key a new text; the old one ends at once", &[], false, "200"),
-    ("get", "/usage", "Totals of requests, tokens and cost", &["from", "to", "group_by"], false, "200"),
-    ("get", "/requests", "Ledger rows, newest first", ROWS, false, "200"),
-    ("get", "/audit", "Changes by operators, newest first", PAGE, false, "200"),
-    ("get", "/providers", "Configured providers", &[], false, "200"),
-    ("get", "/config", "The effective configuration, secrets masked", &[], false, "200"),
-    ("post", "/explain", "How a chat request would be routed and what would go upstream; nothing is sent", &["key"], false, "200"),
-    ("post", "/config/reload", "Read the configuration again; with anything wrong the old one stays", &[], false, "200"),
-    ("get", "/models", "The catalogue: offers, prices in USD per token and where they came from", PAGE, false, "200"),
-    ("get", "/openapi.json", "This document", &[], false, "200"),
+    ("get", "/keys", "Keys, newest first", PAGE, None, "200"),
+    ("post", "/keys", "Make a key; its text is in this answer and never again", &[], Some("NewKey"), "201"),
+    ("get", "/keys/{id}", "One key", &[], None, "200"),
+    ("patch", "/keys/{id}", "Change a key: what is left out stays, null takes a limit away", &[], Some("KeyChanges"), "200"),
+    ("delete", "/keys/{id}", "Revoke a key for good", &[], None, "200"),
+    ("post", "/keys/{id}/rotate", "Give a key a new text; the old one ends at once", &[], None, "200"),
+    ("get", "/projects", "Projects by name", PAGE, None, "200"),
+    ("post", "/projects", "Make a project: limits that its keys share", &[], Some("NewProject"), "201"),
+    ("get", "/projects/{name}", "One project", &[], None, "200"),
+    ("patch", "/projects/{name}", "Change a project: what is left out stays, null takes a limit away", &[], Some("ProjectChanges"), "200"),
+    ("delete", "/projects/{name}", "Delete a project that no live key belongs to", &[], None, "200"),
+    ("get", "/tag-sets", "Sets of tags by name", PAGE, None, "200"),
+    ("post", "/tag-sets", "Make limits that all calls with these tags share", &[], Some("NewTagSet"), "201"),
+    ("get", "/tag-sets/{name}", "One set of tags; its name is `tag=value,tag=value`, percent-encoded", &[], None, "200"),
+    ("patch", "/tag-sets/{name}", "Change a set of tags: what is left out stays, null takes a limit away", &[], Some("TagSetChanges"), "200"),
+    ("delete", "/tag-sets/{name}", "Delete a set of tags", &[], None, "200"),
+    ("get", "/usage", "Totals of requests, tokens and cost", &["from", "to", "group_by"], None, "200"),
+    ("get", "/requests", "Ledger rows, newest first", ROWS, None, "200"),
+    ("get", "/audit", "Changes by operators, newest first", PAGE, None, "200"),
+    ("get", "/providers", "Configured providers", &[], None, "200"),
+    ("get", "/config", "The effective configuration, secrets masked", &[], None, "200"),
+    ("post", "/explain", "How a chat request would be routed and what would go upstream; nothing is sent", &["key"], Some("ChatRequest"), "200"),
+    ("post", "/config/reload", "Read the configuration again; with anything wrong the old one stays", &[], None, "200"),
+    ("get", "/models", "The catalogue: offers, prices in USD per token and where they came from", PAGE, None, "200"),
+    ("get", "/openapi.json", "This document", &[], None, "200"),
 ];
 
 /// The handler.
@@ -64,16 +77,17 @@ fn build() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": {"adminKey": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"KeyFields": key_fields(), "Error": error()},
+            "schemas": schemas(),
         },
     })
 }
 
-fn operation(&(_, path, summary, query, takes_key, status): &Row) -> Value {
+fn operation(&(_, path, summary, query, body, status): &Row) -> Value {
     let parameter = |name: &&str, place: &str, required: bool| json!({"name": name, "in": place, "required": required, "schema": {"type": "string"}});
-    let in_path = path.contains("{id}").then(|| parameter(&"id", "path", true));
+    let in_path = ["id", "name"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
+    let in_path = in_path.map(|name| parameter(&name, "path", true));
     let parameters: Vec<_> =
-        in_path.into_iter().chain(query.iter().map(|name| parameter(name, "query", false))).collect();
+        in_path.chain(query.iter().map(|name| parameter(name, "query", false))).collect();
     let reply = |schema: Value, text: &str| json!({"description": text, "content": {"application/json": {"schema": schema}}});
     let mut operation = json!({
         "summary": summary,
@@ -83,35 +97,90 @@ fn operation(&(_, path, summary, query, takes_key, status): &Row) -> Value {
             "default": reply(json!({"$ref": "#/components/schemas/Error"}), "Refused"),
         },
     });
-    if takes_key && let Value::Object(fields) = &mut operation {
-        let content = json!({"application/json": {"schema": {"$ref": "#/components/schemas/KeyFields"}}});
+    if let (Some(body), Value::Object(fields)) = (body, &mut operation) {
+        let schema = format!("#/components/schemas/{body}");
+        let content = json!({"application/json": {"schema": {"$ref": schema}}});
         fields.insert("requestBody".to_owned(), json!({"required": true, "content": content}));
     }
     operation
 }
 
-/// What a key is made from. `name` is needed when it is made.
-fn key_fields() -> Value {
+/// The bodies, and an error.
+fn schemas() -> Value {
+    json!({
+        "NewKey": object(key_fields(), &["name"]),
+        "KeyChanges": object(key_fields(), &[]),
+        "NewProject": object(with(rules(), json!({"name": {"type": "string"}, "markup_percent": markup()})), &["name"]),
+        "ProjectChanges": object(with(rules(), json!({"markup_percent": markup()})), &[]),
+        "NewTagSet": object(with(rules(), json!({"tags": tags("object")})), &["tags"]),
+        "TagSetChanges": object(rules(), &[]),
+        "ChatRequest": {"type": "object", "required": ["model", "messages"]},
+        "Error": error(),
+    })
+}
+
+/// An object with these fields and no others.
+fn object(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "additionalProperties": false, "properties": properties, "required": required})
+}
+
+/// The fields of both.
+fn with(mut fields: Value, more: Value) -> Value {
+    if let (Value::Object(fields), Value::Object(more)) = (&mut fields, more) {
+        fields.extend(more);
+    }
+    fields
+}
+
+/// What keys and groups have in common.
+fn rules() -> Value {
     let limit = json!({"type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX});
     let globs = json!({"type": ["array", "null"], "items": {"type": "string"}});
     json!({
-        "type": "object",
-        "additionalProperties": false,
-        "properties": {
-            "name": {"type": "string"},
-            "project": {"type": ["string", "null"]},
-            "expires_at": {"type": ["string", "null"], "format": "date-time"},
-            "models": {"type": ["object", "null"], "properties": {"allow": globs, "deny": globs}},
-            "rpm": limit,
-            "tpm": limit,
-            "concurrency": limit,
-            "share": {"type": ["integer", "null"], "minimum": 1, "maximum": SHARE_MAX},
-            "max_priority": {"enum": ["low", "normal", "high", null]},
-            "routing": {"enum": ["balanced", "price", "latency", "throughput", null]},
-            "explain": {"type": ["boolean", "null"]},
-            "tags": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+        "expires_at": {"type": ["string", "null"], "format": "date-time"},
+        "models": {"type": ["object", "null"], "properties": {"allow": globs, "deny": globs}},
+        "rpm": limit,
+        "tpm": limit,
+        "concurrency": limit,
+        "budget": {
+            "type": ["object", "null"],
+            "additionalProperties": false,
+            "required": ["limit_usd", "period"],
+            "properties": {
+                "limit_usd": {"type": ["string", "number"], "description": "USD, up to 12 digits after the point"},
+                "period": {"enum": Period::WORDS},
+                "soft": {"type": ["boolean", "null"], "description": "Tell, but refuse nothing"},
+                "alerts": {
+                    "type": ["array", "null"],
+                    "maxItems": ALERTS_MAX,
+                    "items": {"type": "integer", "minimum": 1, "maximum": 100},
+                },
+            },
         },
     })
+}
+
+fn markup() -> Value {
+    json!({"type": ["string", "number", "null"], "description": "Percentage on top of the provider's price"})
+}
+
+fn tags(kind: &str) -> Value {
+    json!({"type": kind, "additionalProperties": {"type": "string"}})
+}
+
+/// What a key is made from.
+fn key_fields() -> Value {
+    let own = json!({
+        "name": {"type": "string"},
+        "project": {"type": ["string", "null"]},
+        "markup_percent": markup(),
+        "share": {"type": ["integer", "null"], "minimum": 1, "maximum": SHARE_MAX},
+        "max_priority": {"enum": ["low", "normal", "high", null]},
+        "routing": {"enum": ["balanced", "price", "latency", "throughput", null]},
+        "explain": {"type": ["boolean", "null"]},
+        "tags": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+    });
+    with(rules(), own)
 }
 
 /// An error, as everywhere in the API.
@@ -126,4 +195,44 @@ fn error() -> Value {
             "properties": {"message": {"type": "string"}, "type": {"type": "string"}, "param": text, "code": text},
         }},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paths with their methods, as the table of routes has them.
+    fn served() -> Vec<(String, Vec<String>)> {
+        let text = include_str!("mod.rs");
+        let at = text.split("at(\"/v1").skip(1).filter_map(|rest| {
+            let (path, rest) = rest.split_once('"')?;
+            let methods = rest.split('"').nth(1)?.split(", ").map(str::to_lowercase);
+            Some((path.to_owned(), methods.collect()))
+        });
+        at.collect()
+    }
+
+    #[test]
+    fn every_route_that_is_served_is_described_and_no_other() {
+        let served = served();
+        assert!(served.len() > 12, "{served:?}");
+        let count: usize = served.iter().map(|(_, methods)| methods.len()).sum();
+        assert_eq!(count, ROUTES.len());
+        for (path, methods) in &served {
+            for method in methods {
+                assert!(ROUTES.iter().any(|row| (row.0, row.1) == (method, path)), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_body_that_is_named_has_a_schema() {
+        let schemas = schemas();
+        for row in ROUTES.iter().filter(|row| row.4.is_some()) {
+            assert!(schemas[row.4.unwrap()].is_object(), "{row:?}");
+        }
+        let taking = ROUTES.iter().filter(|row| matches!(row.0, "post" | "patch"));
+        let without: Vec<_> = taking.filter(|row| row.4.is_none()).map(|row| row.1).collect();
+        assert_eq!(without, ["/keys/{id}/rotate", "/config/reload"]);
+    }
 }

@@ -41,6 +41,7 @@ pub(super) async fn requests(request: HttpRequest, store: web::Data<dyn Store>) 
     let filter = RequestFilter {
         key: params.text("key"),
         project: params.text("project"),
+        tag: params.text("tag"),
         model: params.text("model"),
         provider: params.text("provider"),
         status: params.status("status")?,

@@ -183,7 +183,7 @@ async fn a_bad_body_is_refused_before_anything_is_made() {
     let bearer = format!("Bearer {ADMIN_KEY}");
     let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(70_000));
     for (content_type, body, expected) in [
-        ("application/json", r#"{"name":"a","budget":{"limit_usd":"1"}}"#, 400),
+        ("application/json", r#"{"name":"a","budget":{"limit_usd":"0","period":"day"}}"#, 400),
         ("application/json", r#"{"name":"a","admin":true}"#, 400),
         ("application/json", "{", 400),
         ("application/json", r#"{"name":"a","models":{"allow":["two words"]}}"#, 400),

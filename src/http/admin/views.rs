@@ -3,12 +3,31 @@
 use serde_json::{Map, Value, json};
 
 use crate::money::format_units;
+use crate::policy::budget::{Standing, Window};
 use crate::rfc3339::format_ms;
 use crate::store::{AuditRow, GroupBy, GroupValue, LedgerRow, Page, TokenCounts, UsageRow};
 
 /// `{"data": [...], "next_cursor": ...}`.
 pub(super) fn list<T>(page: &Page<T>, view: impl Fn(&T) -> Value) -> Value {
     json!({ "data": page.data.iter().map(view).collect::<Vec<_>>(), "next_cursor": page.next_cursor })
+}
+
+/// What is shown of a key or group, with how its budget stands; null where there is none, or none in force yet.
+pub(super) fn with_status(mut shown: Value, standing: Option<Standing>) -> Value {
+    let status = standing.map(|Standing { window, spent, reserved, left, .. }| {
+        let bounded = window != Window::ALWAYS;
+        json!({
+            "window_start": bounded.then(|| format_ms(window.start_ms)),
+            "window_end": bounded.then(|| format_ms(window.end_ms)),
+            "spent_usd": spent.to_string(),
+            "reserved_usd": reserved.to_string(),
+            "left_usd": left.to_string(),
+        })
+    });
+    if let Some(fields) = shown.as_object_mut() {
+        fields.insert("budget_status".to_owned(), status.unwrap_or_default());
+    }
+    shown
 }
 
 /// A ledger row.

@@ -11,6 +11,7 @@ use super::Backend;
 use super::pages::{bad_cursor, json_tags, page, page_size};
 use super::query::{Query, Row};
 use super::receipts;
+use super::spending::listed;
 use crate::money::Usd;
 
 /// Where a page ended.
@@ -54,6 +55,9 @@ fn restrict(query: &mut Query, filter: &RequestFilter) {
         if let Some(wanted) = wanted {
             query.push(" AND ").push(name).push(" = ").push_bind(wanted);
         }
+    }
+    if let Some(tag) = &filter.tag {
+        query.push(" AND tags LIKE ").push_bind(listed(tag)).push(r" ESCAPE '\'");
     }
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(i64::from(status));

@@ -66,14 +66,14 @@ async fn part(store: &dyn Backend, payer: &Payer, from_ms: i64, to_ms: i64) -> R
         Payer::Group(GroupKind::Project, name) => query.push(" AND project = ").push_bind(name.as_str()),
         // The rows say themselves which sets they belonged to.
         Payer::Group(GroupKind::Tags, name) => {
-            query.push(" AND tag_sets LIKE ").push_bind(pattern(name)).push(r" ESCAPE '\'")
+            query.push(" AND tag_sets LIKE ").push_bind(listed(name)).push(r" ESCAPE '\'")
         }
     };
     sum(store, query).await
 }
 
-/// What the list of a row's sets holds if this one is among them.
-fn pattern(name: &str) -> String {
+/// A pattern that fits a JSON list of texts with this one in it.
+pub fn listed(name: &str) -> String {
     let written = serde_json::Value::from(name).to_string();
     let mut pattern = String::with_capacity(written.len() + 8);
     pattern.push('%');
