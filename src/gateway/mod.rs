@@ -24,6 +24,7 @@ use actix::Addr;
 use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::actors::billing::{Billing, Flush, Left, Pace};
@@ -41,7 +42,7 @@ use crate::http::admin::Admin;
 use crate::http::body_room::BodyRoom;
 use crate::http::idempotent::Idempotency;
 use crate::http::readiness::{Readiness, Stage};
-use crate::journal::Keeper;
+use crate::journal::{Journal, Keeper};
 use crate::policy::account::Accounts;
 use crate::policy::budget::Calendar;
 use crate::policy::vault::Vault;
@@ -92,7 +93,7 @@ pub struct Gateway {
     reloads: Reloads,
     fleet: Option<Fleet>,
     idempotency: Arc<Idempotency>,
-    polling: [tokio::task::JoinHandle<()>; 6],
+    polling: Vec<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -113,9 +114,7 @@ impl Gateway {
         let readiness = Arc::new(Readiness::new(gauges.clone()));
         let (cut, when_cut) = watch::channel(false);
         let accounts = Arc::<Accounts>::default();
-        let tls = tls_config().map_err(failed("TLS: "))?;
-        let current = current::current(settings.clone(), catalog, &accounts, tls).map_err(failed(""))?;
-        let live: Live = Arc::new(ArcSwap::from_pointee(current));
+        let live = in_force(settings, catalog, &accounts)?;
         let standings = Standings::new(Arc::clone(&live), Arc::clone(&accounts));
         let metrics = Metrics::launch(gauges.clone(), standings.clone()).map_err(failed("metrics: "))?;
         let billing = billing(settings, &store, &metrics, &gauges);
@@ -145,23 +144,11 @@ impl Gateway {
         let reloading = sources.map(|sources| Reloading::new(sources, &shared, Arc::clone(&store)));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
+        let mut polling = followers(&keys, &store, &gauges, &live, fleet.as_ref(), journal);
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        let following = fleet::run(fleet.as_ref(), &keys, &store, &gauges, journal);
-        let alerts =
-            alerts::watch(Arc::clone(&keys), Arc::clone(&store), Arc::clone(&live), gauges.alerts.clone());
-        let polling = [
-            poll(Arc::clone(&keys), Arc::clone(&store), gauges.clone(), fleet.as_ref()),
-            reload::start(reloading, asked),
-            memory,
-            following,
-            keeping,
-            alerts,
-        ];
+        polling.extend([reload::start(reloading, asked), memory, keeping]);
         cells_started(&supervisors).await?;
-        journal::replayed(&gauges.journal).await;
-        // What was charged before is in the ledger, but for what its journal could not be settled of.
-        let settled_before_ms = gauges.journal.oldest_ms().unwrap_or(i64::MAX);
-        keys.seed(&*store, settled_before_ms).await.map_err(failed("what was spent cannot be read: "))?;
+        all_settled(&keys, &*store, &gauges).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
             public: public.address,
@@ -293,16 +280,44 @@ fn billing(
 }
 
 /// Follows changes of keys made elsewhere.
-fn poll(
-    keys: Arc<KeyTable>,
-    store: Arc<dyn Store>,
-    gauges: Gauges,
-    fleet: Option<&Fleet>,
-) -> tokio::task::JoinHandle<()> {
+fn poll(keys: Arc<KeyTable>, store: Arc<dyn Store>, gauges: Gauges, fleet: Option<&Fleet>) -> JoinHandle<()> {
     let heard = fleet.map_or_else(|| watch::channel(0).1, Fleet::heard);
     tokio::task::spawn_local(async move {
         keys.poll(&*store, POLL_INTERVAL, heard, || settled_before_ms(&gauges)).await;
     })
+}
+
+/// What the cells begin with.
+fn in_force(
+    settings: &Settings,
+    catalog: Arc<Catalog>,
+    accounts: &Arc<Accounts>,
+) -> Result<Live, StartError> {
+    let tls = tls_config().map_err(failed("TLS: "))?;
+    let current = current::current(settings.clone(), catalog, accounts, tls).map_err(failed(""))?;
+    Ok(Arc::new(ArcSwap::from_pointee(current)))
+}
+
+/// What follows the keys and their money, as tasks of this thread.
+fn followers(
+    keys: &Arc<KeyTable>,
+    store: &Arc<dyn Store>,
+    gauges: &Gauges,
+    live: &Live,
+    fleet: Option<&Fleet>,
+    journal: Arc<Journal>,
+) -> Vec<JoinHandle<()>> {
+    let alerts = alerts::watch(Arc::clone(keys), Arc::clone(store), Arc::clone(live), gauges.alerts.clone());
+    let shared = fleet::run(fleet, keys, store, gauges, journal);
+    vec![poll(Arc::clone(keys), Arc::clone(store), gauges.clone(), fleet), shared, alerts]
+}
+
+/// Waits until what other processes left is settled, and reads what was spent before: all of it is in the ledger, but for
+/// what could not be settled.
+async fn all_settled(keys: &KeyTable, store: &dyn Store, gauges: &Gauges) -> Result<(), StartError> {
+    journal::replayed(&gauges.journal).await;
+    let settled_before_ms = gauges.journal.oldest_ms().unwrap_or(i64::MAX);
+    keys.seed(store, settled_before_ms).await.map_err(failed("what was spent cannot be read: "))
 }
 
 /// Everything that was charged before this moment is in the ledger.

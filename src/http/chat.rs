@@ -119,17 +119,7 @@ async fn enter(
     let share = share_of(headers, &key)?;
     let ask = ask_of(&parsed, headers, &key.caller.key_id, key.handling.routing)?;
     let strict = door::flag(headers, "x-gateway-strict")? || limits.strict;
-    let facts = CallFacts {
-        request_id: Arc::clone(&context.request_id),
-        caller: key.caller.clone(),
-        tags,
-        paying: paying(&member),
-        requested_model: Arc::from(parsed.model.as_str()),
-        stream: parsed.stream,
-        include_usage: parsed.include_usage,
-        n: parsed.n,
-        vault: Arc::clone(&front.vault),
-    };
+    let facts = facts_of(&parsed, &member, tags, context, front);
     let explains = wants_explanation(headers, &key)?;
     let asked = Asked { headers, key: &key, body: &body, deadline, explains };
     let leading = match idempotent::begin(front, &asked, &mut context.quota).await? {
@@ -168,6 +158,27 @@ async fn enter(
         })
     });
     dispatch.await.map(|dispatch| Entered::Dispatched(Box::new(dispatch), leading))
+}
+
+/// What all attempts of a call share.
+fn facts_of(
+    parsed: &ChatRequest,
+    member: &Member,
+    tags: Arc<[(String, String)]>,
+    context: &Context,
+    front: &Front,
+) -> CallFacts {
+    CallFacts {
+        request_id: Arc::clone(&context.request_id),
+        caller: member.key.caller.clone(),
+        tags,
+        paying: paying(member),
+        requested_model: Arc::from(parsed.model.as_str()),
+        stream: parsed.stream,
+        include_usage: parsed.include_usage,
+        n: parsed.n,
+        vault: Arc::clone(&front.vault),
+    }
 }
 
 /// Whose turn it is in a provider's queue.

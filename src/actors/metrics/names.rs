@@ -207,6 +207,29 @@ impl Metric {
         }
     }
 
+    /// The part of the table that is about receipts and budgets.
+    #[rustfmt::skip]
+    const fn money_spec(self) -> Spec {
+        match self {
+            Self::Idempotent => counter("llm_gateway_idempotent_requests_total", &["result"],
+                "Requests with an Idempotency-Key: started (ran), local (ran while the store did not answer), joined one that ran, replayed, or conflict (refused)."),
+            Self::BudgetAlerts => counter("llm_gateway_budget_alerts_total", &[],
+                "Thresholds of budgets that were passed and that this process told of; each once over all replicas."),
+            Self::WebhookFailures => counter("llm_gateway_webhook_failures_total", &[],
+                "Messages about budgets that the webhook did not take, all tries together."),
+            Self::JournalBytes => gauge("llm_gateway_journal_bytes", &[],
+                "Bytes of receipts in the journal, those that are settled and not deleted yet included."),
+            Self::JournalLag => gauge("llm_gateway_journal_lag_seconds", &[],
+                "Age of the oldest receipt in the journal that the store has not booked yet."),
+            Self::JournalState => gauge("llm_gateway_journal_state", &[],
+                "0 while receipts are journalled, 1 while the disk takes nothing, 2 while the journal is at its bound."),
+            Self::JournalFailures => counter("llm_gateway_journal_failures_total", &[],
+                "Writes and synchronisations of the journal that failed."),
+            _ => counter("llm_gateway_unjournalled_receipts_total", &[],
+                "Receipts that could not be journalled and were in memory alone until they were settled."),
+        }
+    }
+
     /// The table.
     #[rustfmt::skip]
     pub const fn spec(self) -> Spec {
@@ -237,18 +260,10 @@ impl Metric {
                 "1 while the store takes receipts, 0 after a settlement failed."),
             Self::RedisUp | Self::FleetReplicas | Self::RedisRoundTrips | Self::RedisLost | Self::BudgetLeased
             | Self::BudgetTaken => self.shared_spec(),
+            Self::Idempotent | Self::BudgetAlerts | Self::WebhookFailures | Self::JournalBytes | Self::JournalLag
+            | Self::JournalState | Self::JournalFailures | Self::Unjournalled => self.money_spec(),
             Self::MemoryTight => gauge("llm_gateway_memory_tight", &[],
                 "1 while new calls are refused because the process has as much memory as it may have."),
-            Self::JournalBytes => gauge("llm_gateway_journal_bytes", &[],
-                "Bytes of receipts in the journal, those that are settled and not deleted yet included."),
-            Self::JournalLag => gauge("llm_gateway_journal_lag_seconds", &[],
-                "Age of the oldest receipt in the journal that the store has not booked yet."),
-            Self::JournalState => gauge("llm_gateway_journal_state", &[],
-                "0 while receipts are journalled, 1 while the disk takes nothing, 2 while the journal is at its bound."),
-            Self::JournalFailures => counter("llm_gateway_journal_failures_total", &[],
-                "Writes and synchronisations of the journal that failed."),
-            Self::Unjournalled => counter("llm_gateway_unjournalled_receipts_total", &[],
-                "Receipts that could not be journalled and were in memory alone until they were settled."),
             Self::ReceiptsInMemory => gauge("llm_gateway_receipts_in_memory", &[],
                 "Receipts that Billing holds in memory until the store has booked them."),
             Self::ProviderInFlight => gauge("llm_gateway_provider_in_flight_attempts", &["provider"],
@@ -265,12 +280,6 @@ impl Metric {
                 "1 when the last reading of the configuration was taken over, 0 when it was wrong and the old one stayed."),
             Self::ConfigReloadedAt => gauge("llm_gateway_config_last_reload_success_timestamp_seconds", &[],
                 "When a configuration was last taken over; the start counts."),
-            Self::Idempotent => counter("llm_gateway_idempotent_requests_total", &["result"],
-                "Requests with an Idempotency-Key: started (ran), local (ran while the store did not answer), joined one that ran, replayed, or conflict (refused)."),
-            Self::BudgetAlerts => counter("llm_gateway_budget_alerts_total", &[],
-                "Thresholds of budgets that were passed and that this process told of; each once over all replicas."),
-            Self::WebhookFailures => counter("llm_gateway_webhook_failures_total", &[],
-                "Messages about budgets that the webhook did not take, all tries together."),
             Self::BuildInfo => gauge("llm_gateway_build_info", &["version"],
                 "Always 1; the label tells the version."),
             Self::ProcessCpu => counter("process_cpu_seconds_total", &[],
