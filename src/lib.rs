@@ -6,6 +6,7 @@ pub mod cell;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod csv;
 pub mod dispatch;
 pub mod error;
 pub mod gateway;

@@ -24,6 +24,7 @@ mod documents;
 mod drain;
 mod errors;
 mod explain;
+mod exports;
 mod failover;
 mod faults;
 mod fetching;

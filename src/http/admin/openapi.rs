@@ -21,6 +21,7 @@ const ROWS: &[&str] = &[
     "request_id",
     "from",
     "to",
+    "format",
 ];
 
 /// Every route of the management API.
@@ -32,8 +33,8 @@ pub(super) const ROUTES: &[Row] = &[
     ("patch", "/keys/{id}", "Change a key: what is left out stays, null takes a limit away", &[], true, "200"),
     ("delete", "/keys/{id}", "Revoke a key for good", &[], false, "200"),
     ("post", "/keys/{id}/rotate", "Give a key a new text; the old one ends at once", &[], false, "200"),
-    ("get", "/usage", "Totals of requests, tokens and cost", &["from", "to", "group_by"], false, "200"),
-    ("get", "/requests", "Ledger rows, newest first", ROWS, false, "200"),
+    ("get", "/usage", "Totals of requests, tokens and cost", &["from", "to", "group_by", "format"], false, "200"),
+    ("get", "/requests", "Ledger rows, newest first: a page, or all of them with `format=csv` or `jsonl`", ROWS, false, "200"),
     ("get", "/audit", "Changes by operators, newest first", PAGE, false, "200"),
     ("get", "/providers", "Configured providers", &[], false, "200"),
     ("get", "/config", "The effective configuration, secrets masked", &[], false, "200"),

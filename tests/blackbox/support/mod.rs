@@ -8,6 +8,7 @@ mod https;
 mod live;
 mod process;
 mod raw;
+mod seed;
 mod stub;
 mod upstream;
 
@@ -19,6 +20,7 @@ pub use https::{PNG, Pictures, Reply, certificate};
 pub use live::Live;
 pub use process::{Output, Process, Signal};
 pub use raw::{RawAnswer, raw, try_raw};
+pub use seed::{receipt, seed};
 pub use stub::StrictUpstream;
 pub use upstream::{
     BlackHole, Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head,
