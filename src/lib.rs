@@ -1,6 +1,7 @@
 //! An OpenAI-compatible LLM gateway built as an actor system. See ARCHITECTURE.md.
 
 pub mod actors;
+pub mod bill;
 pub mod catalog;
 pub mod cell;
 pub mod chat;

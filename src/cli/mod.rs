@@ -5,5 +5,6 @@ pub mod demo;
 pub mod keys;
 pub mod models;
 pub mod out;
+pub mod reconcile;
 pub mod serve;
 pub mod stub;

@@ -40,6 +40,7 @@ mod metering;
 mod metrics;
 mod models;
 mod overload;
+mod reconcile;
 mod recorded;
 mod reload;
 mod requests;
