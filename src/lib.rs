@@ -5,11 +5,13 @@
 extern crate self as llm_gateway;
 
 pub mod actors;
+pub mod bill;
 pub mod catalog;
 pub mod cell;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod csv;
 pub mod dispatch;
 pub mod error;
 pub mod fleet;

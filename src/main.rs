@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use llm_gateway::cli::{check, demo, keys, migrate, models, out, serve, stub};
+use llm_gateway::cli::{check, demo, keys, migrate, models, out, reconcile, serve, stub};
 use llm_gateway::config::Settings;
 use llm_gateway::http::door::now_ms;
 use llm_gateway::store;
+use llm_gateway::store::SqliteStore;
 
 /// A general allocator costs a gateway a tenth of its time.
 #[global_allocator]
@@ -45,6 +46,13 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Hold a provider's bill against the ledger: exit code 0 equal, 1 different, 2 a bad file
+    Reconcile {
+        #[command(flatten)]
+        bill: reconcile::Arguments,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Run the stub provider alone, for load and for tests of clients
     Stub(stub::Arguments),
     /// Print the version
@@ -68,6 +76,7 @@ fn main() -> ExitCode {
         Command::Keys { command, config } => run_keys(command, config.config.as_deref()),
         Command::Migrate(ConfigFile { config }) => with_settings(config.as_deref(), migrate::run),
         Command::Models { command, config } => run_models(command, config.config.as_deref()),
+        Command::Reconcile { bill, config } => run_reconcile(&bill, config.config.as_deref()),
         Command::Version => {
             out::out(concat!("llm-gateway ", env!("CARGO_PKG_VERSION"), "\n"));
             0
@@ -133,6 +142,42 @@ fn with_settings<F: Future<Output = Result<String, String>>>(
         Err(problems) => {
             out::err(&check::problems(&problems));
             check::EXIT_PROBLEMS
+        }
+    }
+}
+
+/// Reads the ledger beside a gateway that may be running; changes nothing.
+fn run_reconcile(arguments: &reconcile::Arguments, file: Option<&Path>) -> u8 {
+    let (loaded, catalog) = match serve::load(file) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            out::err(&check::problems(&problems));
+            return check::EXIT_PROBLEMS;
+        }
+    };
+    let settings = loaded.settings;
+    let id = arguments.provider.as_str();
+    let listed_as = settings.providers.get(id).map_or(id, |provider| &*provider.catalog);
+    let outcome = reconcile::read_bill(arguments).and_then(|bill| {
+        actix_rt::System::new().block_on(async {
+            let embedded = settings.database.url.is_none();
+            if embedded && !settings.data_dir.join(SqliteStore::FILE_NAME).exists() {
+                return Err(format!("there is no ledger in {}", settings.data_dir.display()));
+            }
+            let store = store::open(&settings).await.map_err(|error| error.to_string())?;
+            let outcome = reconcile::run(arguments, bill, &*store, (&catalog, listed_as)).await;
+            store.close().await;
+            outcome
+        })
+    });
+    match outcome {
+        Ok((text, equal)) => {
+            out::out(&text);
+            if equal { 0 } else { reconcile::EXIT_DIFFERENT }
+        }
+        Err(error) => {
+            out::err(&format!("error: {error}\n"));
+            reconcile::EXIT_BAD
         }
     }
 }

@@ -6,5 +6,6 @@ pub mod keys;
 pub mod migrate;
 pub mod models;
 pub mod out;
+pub mod reconcile;
 pub mod serve;
 pub mod stub;

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 /// Modules from the bottom up. A module imports only from lines above its own, never from its own line.
 const LAYERS: &[&[&str]] = &[
-    &["error", "json", "money", "rfc3339", "stub"],
-    &["chat"],
+    &["csv", "error", "json", "money", "rfc3339", "stub"],
+    &["bill", "chat"],
     &["catalog", "wire"],
     &["config", "receipt"],
     &["policy", "telemetry"],
@@ -33,7 +33,8 @@ const FENCES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that decide and translate: they have no clock.
-const CLOCKLESS: &[&str] = &["chat", "wire", "policy", "catalog", "json", "money", "error", "receipt"];
+const CLOCKLESS: &[&str] =
+    &["chat", "wire", "policy", "catalog", "json", "money", "error", "receipt", "csv", "bill"];
 const CLOCKS: &[&str] = &["SystemTime::now", "Instant::now", "tokio::time", "actix_rt::time"];
 
 /// Vendors that the vocabulary must not know.

@@ -4,6 +4,7 @@
 
 mod auth;
 mod explain;
+mod export;
 mod fields;
 mod groups;
 mod key_body;

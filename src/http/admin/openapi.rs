@@ -24,6 +24,7 @@ const ROWS: &[&str] = &[
     "request_id",
     "from",
     "to",
+    "format",
 ];
 
 /// Every route of the management API.
@@ -45,8 +46,8 @@ pub(super) const ROUTES: &[Row] = &[
     ("get", "/tag-sets/{name}", "One set of tags; its name is `tag=value,tag=value`, percent-encoded", &[], None, "200"),
     ("patch", "/tag-sets/{name}", "Change a set of tags: what is left out stays, null takes a limit away", &[], Some("TagSetChanges"), "200"),
     ("delete", "/tag-sets/{name}", "Delete a set of tags", &[], None, "200"),
-    ("get", "/usage", "Totals of requests, tokens and cost", &["from", "to", "group_by"], None, "200"),
-    ("get", "/requests", "Ledger rows, newest first", ROWS, None, "200"),
+    ("get", "/usage", "Totals of requests, tokens and cost", &["from", "to", "group_by", "format"], None, "200"),
+    ("get", "/requests", "Ledger rows, newest first: a page, or all of them with `format=csv` or `jsonl`", ROWS, None, "200"),
     ("get", "/audit", "Changes by operators, newest first", PAGE, None, "200"),
     ("get", "/providers", "Configured providers", &[], None, "200"),
     ("get", "/config", "The effective configuration, secrets masked", &[], None, "200"),

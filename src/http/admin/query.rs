@@ -84,6 +84,17 @@ impl Params {
         Ok(groups)
     }
 
+    /// As [`Self::finish`], where there are no pages.
+    pub(super) fn finish_for_export(self) -> Result<(), Error> {
+        for name in ["limit", "cursor"] {
+            if self.pairs.iter().any(|(key, _)| key == name) {
+                let text = format!("An export has all rows and no pages. Leave `{name}` out, or `format`.");
+                return Err(Error::invalid(text, name));
+            }
+        }
+        self.finish()
+    }
+
     /// Refuses what nobody asked for, and what came twice.
     pub(super) fn finish(self) -> Result<(), Error> {
         let Some((name, _)) = self.pairs.first() else { return Ok(()) };

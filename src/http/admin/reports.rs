@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::super::reply::Fault;
+use super::export::{self, Format};
 use super::query::Params;
 use super::{now_ms, store_fault, views};
 use crate::error::Error;
@@ -16,6 +17,7 @@ type Reply = Result<HttpResponse, Fault>;
 /// says which time it is about.
 pub(super) async fn usage(request: HttpRequest, store: web::Data<dyn Store>) -> Reply {
     let mut params = Params::parse(request.query_string())?;
+    let format = Format::asked(&mut params, request.headers())?;
     let end_of_hour = (now_ms() / HOUR_MS + 1) * HOUR_MS;
     let to_ms = params.time("to")?.unwrap_or(end_of_hour);
     let from_ms = params.time("from")?.unwrap_or((to_ms - 24 * HOUR_MS).max(0));
@@ -25,6 +27,9 @@ pub(super) async fn usage(request: HttpRequest, store: web::Data<dyn Store>) -> 
         return Err(Error::invalid("`from` must lie before `to`.", "from").into());
     }
     let rows = store.usage(from_ms, to_ms, &groups).await.map_err(store_fault)?;
+    if format != Format::Json {
+        return Ok(export::usage(&rows, &groups, format, from_ms, to_ms));
+    }
     let data: Vec<_> = rows.iter().map(|row| views::usage(row, &groups)).collect();
     let reply = json!({
         "data": data,
@@ -35,9 +40,10 @@ pub(super) async fn usage(request: HttpRequest, store: web::Data<dyn Store>) -> 
     Ok(HttpResponse::Ok().json(reply))
 }
 
-/// Ledger rows, newest first.
+/// Ledger rows, newest first: a page of them as JSON, all of them in the other formats.
 pub(super) async fn requests(request: HttpRequest, store: web::Data<dyn Store>) -> Reply {
     let mut params = Params::parse(request.query_string())?;
+    let format = Format::asked(&mut params, request.headers())?;
     let filter = RequestFilter {
         key: params.text("key"),
         project: params.text("project"),
@@ -50,6 +56,10 @@ pub(super) async fn requests(request: HttpRequest, store: web::Data<dyn Store>) 
         from_ms: params.time("from")?,
         to_ms: params.time("to")?,
     };
+    if format != Format::Json {
+        params.finish_for_export()?;
+        return export::requests(request.version(), store.into_inner(), filter, format).await;
+    }
     let (cursor, limit) = (params.text("cursor"), params.limit()?);
     params.finish()?;
     let page = store.requests(&filter, cursor.as_deref(), limit).await.map_err(store_fault)?;

@@ -11,6 +11,7 @@ mod process;
 mod raw;
 pub mod receipts;
 mod redis;
+mod seed;
 mod stub;
 mod upstream;
 
@@ -23,6 +24,7 @@ pub use live::Live;
 pub use process::{Output, Process, Signal};
 pub use raw::{RawAnswer, raw, try_raw};
 pub use redis::Redis;
+pub use seed::{receipt, seed};
 pub use stub::StrictUpstream;
 pub use upstream::{
     BlackHole, Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head,
