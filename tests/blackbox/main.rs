@@ -12,6 +12,7 @@
 mod admin;
 mod agents;
 mod bodies;
+mod budgets;
 mod chat;
 mod clock;
 mod config_files;
