@@ -57,6 +57,10 @@ fn receipt() -> Receipt {
         cost: Some(Usd::from_units(1_234_567_890)),
         price: None,
         service_tier: Some("default".into()),
+        charged: None,
+        markup: Default::default(),
+        tag_sets: Arc::from([]),
+        held: None,
         place: None,
     }
 }

@@ -81,6 +81,9 @@ fn larger(tiers: &[SizeTier], prompt: u64) -> Option<&Rates> {
     fitting.last().map(|tier| &tier.rates)
 }
 
+/// Tokens of a kind that is priced apart, and their rate.
+type Part = (u64, Usd);
+
 /// A bill, line by line.
 fn bill(price: &Price, usage: &Usage, tier: Option<ServiceTier>) -> Decimal {
     let service = tier.and_then(|tier| price.service.get(&tier));
@@ -92,7 +95,7 @@ fn bill(price: &Price, usage: &Usage, tier: Option<ServiceTier>) -> Decimal {
     let input = rate(|rates| rates.input).unwrap();
     let output = rate(|rates| rates.output).unwrap();
     let write = rate(|rates| rates.cache_write_5m).unwrap_or(input);
-    let sides: [(u64, Usd, Vec<(u64, Usd)>); 2] = [
+    let sides: [(u64, Usd, Vec<Part>); 2] = [
         (
             usage.prompt,
             input,
