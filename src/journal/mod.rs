@@ -5,7 +5,7 @@
 //!
 //! How: each cell's [`Writer`] appends to a segment of its own with one `write` per receipt. Billing settles the same
 //! receipts from memory and moves the segment's position; a segment of which everything is settled is deleted by the
-//! [`keeper`]. What Billing has no room for is read back from its segment later. What a process left that is gone is read
+//! `keeper`. What Billing has no room for is read back from its segment later. What a process left that is gone is read
 //! by the next one.
 //!
 //! Invariants: no lock is shared with another thread on the way of a receipt; a record that is damaged never hides those

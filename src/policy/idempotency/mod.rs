@@ -1,7 +1,7 @@
 //! Requests that carry a key of their client's: the same request again is the same answer, not another one.
 //!
 //! A [`Table`] knows which keys run and which are answered. The first request of a key leads: what it is answered goes
-//! into a [`Log`], which it and everybody else who sends the same request reads, each at its own pace. Time is a
+//! into a log, which it and everybody else who sends the same request reads, each at its own pace. Time is a
 //! parameter; whoever writes a log and whoever reads it wait for each other, and for nothing else.
 //!
 //! Invariants: one tenant's key never meets another's; a key has one leader at a time; a key with another request is
