@@ -156,78 +156,45 @@ mod tests {
         report.differences.iter().map(line).collect()
     }
 
+    /// The rows that the bills of the next tests are held against, as changed.
+    type Rows = [(i64, &'static str, i128, i128, &'static str); 3];
+    const LEDGER: Rows = [(0, "a", 10, 5, "0.5"), (0, "b", 1, 1, "0.1"), (1, "a", 10, 5, "0.5")];
+
+    fn differing(bill: Rows, measures: &[Measure], cost: &str, tokens: u64) -> Vec<String> {
+        found(&totals(&bill), &totals(&LEDGER), measures, cost, tokens)
+    }
+
     #[test]
     fn what_differs_is_found_by_day_and_model_and_nothing_else() {
-        let ledger = totals(&[(0, "a", 10, 5, "0.5"), (0, "b", 1, 1, "0.1"), (1, "a", 10, 5, "0.5")]);
-        let all = &Measure::ALL[..];
-        for (bill, measures, cost, tokens, expected) in [
-            (
-                vec![(0, "a", 10, 5, "0.5"), (0, "b", 1, 1, "0.1"), (1, "a", 10, 5, "0.5")],
-                all,
-                "0",
-                0,
-                vec![],
-            ),
-            // The same total, of other days.
-            (
-                vec![(0, "a", 11, 5, "0.5"), (0, "b", 1, 1, "0.1"), (1, "a", 9, 5, "0.5")],
-                all,
-                "0",
-                0,
-                vec!["0 a input_tokens", "1 a input_tokens"],
-            ),
-            // A row that only one side has.
-            (
-                vec![(0, "a", 10, 5, "0.5"), (1, "a", 10, 5, "0.5"), (1, "c", 0, 0, "0.2")],
-                all,
-                "0",
-                0,
-                vec!["0 b input_tokens+output_tokens+cost_usd", "1 c cost_usd"],
-            ),
-            // One unit of the finest digit is a difference; a tolerance takes it up to its own size.
-            (
-                vec![
-                    (0, "a", 10, 5, "0.500000000000000000000001"),
-                    (0, "b", 1, 1, "0.1"),
-                    (1, "a", 10, 5, "0.5"),
-                ],
-                all,
-                "0",
-                0,
-                vec!["0 a cost_usd"],
-            ),
-            (
-                vec![(0, "a", 10, 5, "0.51"), (0, "b", 1, 1, "0.09"), (1, "a", 10, 5, "0.4899")],
-                all,
-                "0.01",
-                0,
-                vec!["1 a cost_usd"],
-            ),
-            (
-                vec![(0, "a", 12, 3, "0.5"), (0, "b", 1, 4, "0.1"), (1, "a", 10, 5, "0.5")],
-                all,
-                "0",
-                2,
-                vec!["0 b output_tokens"],
-            ),
-            // What the bill does not tell is not compared.
-            (
-                vec![(0, "a", 0, 0, "0.5"), (0, "b", 0, 0, "0.1"), (1, "a", 0, 0, "0.5")],
-                &all[2..],
-                "0",
-                0,
-                vec![],
-            ),
-            (
-                vec![(0, "a", 10, 5, "0"), (0, "b", 1, 1, "0"), (1, "a", 10, 5, "0")],
-                &all[..2],
-                "0",
-                0,
-                vec![],
-            ),
-        ] {
-            assert_eq!(found(&totals(&bill), &ledger, measures, cost, tokens), expected, "{bill:?}");
-        }
+        let differing = |bill: Rows| differing(bill, &Measure::ALL, "0", 0);
+        assert_eq!(differing(LEDGER), [""; 0]);
+        let same_total_of_other_days = [(0, "a", 11, 5, "0.5"), (0, "b", 1, 1, "0.1"), (1, "a", 9, 5, "0.5")];
+        assert_eq!(differing(same_total_of_other_days), ["0 a input_tokens", "1 a input_tokens"]);
+        let rows_of_one_side_only = [(0, "a", 10, 5, "0.5"), (1, "a", 10, 5, "0.5"), (1, "c", 0, 0, "0.2")];
+        assert_eq!(
+            differing(rows_of_one_side_only),
+            ["0 b input_tokens+output_tokens+cost_usd", "1 c cost_usd"]
+        );
+        let one_unit_of_the_finest_digit =
+            [(0, "a", 10, 5, "0.500000000000000000000001"), (0, "b", 1, 1, "0.1"), (1, "a", 10, 5, "0.5")];
+        assert_eq!(differing(one_unit_of_the_finest_digit), ["0 a cost_usd"]);
+    }
+
+    #[test]
+    fn a_tolerance_takes_a_difference_up_to_its_own_size() {
+        let all = &Measure::ALL;
+        let cost = [(0, "a", 10, 5, "0.51"), (0, "b", 1, 1, "0.09"), (1, "a", 10, 5, "0.4899")];
+        assert_eq!(differing(cost, all, "0.01", 0), ["1 a cost_usd"]);
+        let tokens = [(0, "a", 12, 3, "0.5"), (0, "b", 1, 4, "0.1"), (1, "a", 10, 5, "0.5")];
+        assert_eq!(differing(tokens, all, "0", 2), ["0 b output_tokens"]);
+    }
+
+    #[test]
+    fn what_the_bill_does_not_tell_is_not_compared() {
+        let no_tokens = [(0, "a", 0, 0, "0.5"), (0, "b", 0, 0, "0.1"), (1, "a", 0, 0, "0.5")];
+        assert_eq!(differing(no_tokens, &Measure::ALL[2..], "0", 0), [""; 0]);
+        let no_cost = [(0, "a", 10, 5, "0"), (0, "b", 1, 1, "0"), (1, "a", 10, 5, "0")];
+        assert_eq!(differing(no_cost, &Measure::ALL[..2], "0", 0), [""; 0]);
     }
 
     #[test]

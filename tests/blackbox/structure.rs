@@ -234,6 +234,34 @@ fn the_source_keeps_to_its_layers_fences_and_sizes() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// True when some file of the folder above declares this one as its module.
+fn is_declared(path: &Path) -> bool {
+    let stem = |path: &Path| path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    let (module, folder) = match (stem(path).as_str(), path.parent()) {
+        ("mod", Some(own)) => (stem(own), own.parent()),
+        (other, folder) => (other.to_owned(), folder),
+    };
+    let Some(folder) = folder else { return true };
+    let declaring = [folder.join("mod.rs"), folder.join("lib.rs"), folder.with_extension("rs")];
+    let mut lines = declaring
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .flat_map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
+    lines.any(|line| line == format!("mod {module};") || line.ends_with(&format!(" mod {module};")))
+}
+
+#[test]
+fn every_source_file_is_compiled() {
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    let roots = ["main.rs", "lib.rs"];
+    let dead: Vec<_> = found
+        .iter()
+        .filter(|path| !roots.iter().any(|root| path.ends_with(root)) && !is_declared(path))
+        .collect();
+    assert!(dead.is_empty(), "no module declares {dead:?}");
+}
+
 #[test]
 fn every_module_has_its_layer_and_its_line_in_the_architecture() {
     let text =
