@@ -7,7 +7,7 @@ use crate::catalog::ServiceTier;
 use crate::chat::ChatRequest;
 use crate::error::Error;
 use crate::money::Usd;
-use crate::policy::budget::{Bound, Exhausted, Hold, Size};
+use crate::policy::budget::{Bound, Hold, Size};
 use crate::policy::route::Target;
 
 /// Tokens that an image, a sound or a file in a prompt is taken for.
@@ -48,12 +48,12 @@ impl Dispatch {
     }
 
     /// Holds money; what is in hand may not suffice where a fleet shares the budgets, and then Redis is asked.
-    async fn hold(&self, amount: Usd, now_ms: i64) -> Result<Hold, Exhausted> {
+    async fn hold(&self, amount: Usd, now_ms: i64) -> Result<Hold, Error> {
         let purses = &self.order.call.paying.purses;
         let attempt = || Hold::reserve(purses, amount, now_ms);
         match &self.order.fleet {
-            None => attempt(),
-            Some((fleet, payers)) => fleet.reserve_by_the_tick(payers, attempt).await,
+            None => attempt().map_err(Error::from),
+            Some((fleet, payers)) => fleet.reserve_by_the_tick(payers, attempt).await.map_err(Error::from),
         }
     }
 }

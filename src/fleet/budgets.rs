@@ -11,14 +11,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dashmap::DashMap;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::lease::{Answer, Lease, Report, Use, from_nanos, nanos_down, nanos_up};
 use super::link::Lost;
+use super::reserve::{REFUSED_MS, Refused};
 use super::script::{Call, DEPARTED, LEASE, SEED, numbers, word};
 use super::{ALIVE_MS, Fleet, OnLoss};
 use crate::money::Usd;
-use crate::policy::budget::{Count, Exhausted, Purse, Window};
+use crate::policy::budget::{Count, Purse, Window};
 
 /// How long everybody gets to tell what it holds, before a rebuild reads the ledger.
 const RIPE_MS: i64 = 1_500;
@@ -40,11 +41,6 @@ const TICK_CALLS: usize = 500;
 const JOBS_MAX: usize = 4_096;
 /// Processes that are gone, of which it is said to every budget.
 const GONE_MAX: usize = 256;
-/// How often a call asks again, when others were faster.
-const ROUNDS: u32 = 3;
-/// After a refusal a budget is not asked for again before this.
-const REFUSED_MS: i64 = 250;
-
 /// The purse of a budget, as the fleet sees it.
 pub trait Allowance: Send + Sync {
     /// What it counts itself; `None` while there is no budget that refuses.
@@ -80,21 +76,6 @@ pub trait Sums: Send + Sync {
     fn settled_ms(&self) -> i64;
 }
 
-/// The ledger, as a tick left it.
-struct AsOfTheTick {
-    settled_ms: i64,
-}
-
-impl Sums for AsOfTheTick {
-    fn spent<'a>(&'a self, _: &'a str, _: Window) -> Sum<'a> {
-        Box::pin(async { None })
-    }
-
-    fn settled_ms(&self) -> i64 {
-        self.settled_ms
-    }
-}
-
 /// Whose budget it is: a name without spaces or braces, the same on all replicas, e.g. `key/01J...`.
 pub type Payer = Arc<str>;
 
@@ -107,18 +88,17 @@ pub struct Exposure {
     pub shared: Usd,
 }
 
-struct Ledger {
-    purse: Arc<dyn Allowance>,
-    state: Arc<Mutex<State>>,
+pub(super) struct Ledger {
+    pub(super) purse: Arc<dyn Allowance>,
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) refused: Arc<Refused>,
 }
 
 #[derive(Default)]
-struct State {
-    lease: Lease,
+pub(super) struct State {
+    pub(super) lease: Lease,
     /// The period and the purse's beginning that the lease is of.
     of: Option<(Window, i64)>,
-    /// Redis had not enough: until when, milliseconds since the epoch.
-    refused_ms: i64,
 }
 
 /// Something to do for a budget beside the ticks.
@@ -137,7 +117,7 @@ enum Task {
 
 /// The budgets of this process.
 pub(super) struct Budgets {
-    leases: DashMap<Payer, Ledger>,
+    pub(super) leases: DashMap<Payer, Ledger>,
     jobs: mpsc::Sender<Job>,
     waiting: Mutex<mpsc::Receiver<Job>>,
     /// Processes that are gone and settled; the last ones.
@@ -145,7 +125,7 @@ pub(super) struct Budgets {
     in_hand: AtomicI64,
     shared: AtomicI64,
     /// What the ledger was settled to at the last tick.
-    settled_ms: AtomicI64,
+    pub(super) settled_ms: AtomicI64,
 }
 
 impl Default for Budgets {
@@ -164,12 +144,14 @@ impl Default for Budgets {
 }
 
 /// A report on its way, with the right to send it.
-struct Sent {
+pub(super) struct Sent {
     payer: Payer,
     purse: Arc<dyn Allowance>,
-    state: OwnedMutexGuard<State>,
+    pub(super) state: OwnedMutexGuard<State>,
     window: Window,
     report: Report,
+    /// The largest reservation that waits for it.
+    wanted: i64,
 }
 
 impl Fleet {
@@ -180,70 +162,16 @@ impl Fleet {
             if let Some(count) = purse.count(now_ms()) {
                 purse.grant(count.window, Usd::ZERO);
             }
-            self.0.budgets.leases.insert(payer, Ledger { purse, state: Arc::default() });
+            self.0
+                .budgets
+                .leases
+                .insert(payer, Ledger { purse, state: Arc::default(), refused: Arc::default() });
         }
     }
 
     /// Does not share it any longer.
     pub fn drop_budget(&self, payer: &str) {
         self.0.budgets.leases.remove(payer);
-    }
-
-    /// Reserves money that the budgets of `payers` must all allow, asking Redis when what is in hand does not suffice.
-    ///
-    /// # Errors
-    /// The first budget that does not allow it.
-    pub async fn reserve<T>(
-        &self,
-        payers: &[Payer],
-        sums: &dyn Sums,
-        attempt: impl Fn() -> Result<T, Exhausted>,
-    ) -> Result<T, Exhausted> {
-        let deadline = Instant::now() + self.0.setup.timeout;
-        let mut outcome = attempt();
-        for _ in 0..ROUNDS {
-            if outcome.is_ok() || Instant::now() >= deadline {
-                break;
-            }
-            let asks = payers.iter().map(|payer| self.ask(payer, sums));
-            let asked = timeout_at(deadline, futures_util::future::join_all(asks)).await;
-            outcome = attempt();
-            if asked.is_ok_and(|asked| !asked.contains(&true)) {
-                break;
-            }
-        }
-        outcome
-    }
-
-    /// As [`Fleet::reserve`], for those who do not know the ledger: it counts as settled as it was at the last tick.
-    ///
-    /// # Errors
-    /// The first budget that does not allow it.
-    pub async fn reserve_by_the_tick<T>(
-        &self,
-        payers: &[Payer],
-        attempt: impl Fn() -> Result<T, Exhausted>,
-    ) -> Result<T, Exhausted> {
-        let settled_ms = self.0.budgets.settled_ms.load(Ordering::Relaxed);
-        self.reserve(payers, &AsOfTheTick { settled_ms }, attempt).await
-    }
-
-    /// Asks for what a call was refused. True when something came of it.
-    async fn ask(&self, payer: &Payer, sums: &dyn Sums) -> bool {
-        let Some((purse, state)) =
-            self.0.budgets.leases.get(payer).map(|it| (Arc::clone(&it.purse), Arc::clone(&it.state)))
-        else {
-            return false;
-        };
-        let now = now_ms();
-        let state = state.lock_owned().await;
-        if state.refused_ms > now && state.refused_ms - now <= REFUSED_MS {
-            return false;
-        }
-        let before = state.lease.have();
-        let Some(sent) = self.prepare(payer, &purse, state, sums.settled_ms(), true) else { return false };
-        let answer = self.0.link.call(&self.lease_call(&sent)).await;
-        self.take(sent, answer) > before
     }
 
     /// Looks at all leases; whatever is due goes in few round trips.
@@ -338,7 +266,7 @@ impl Fleet {
                 let report = state.lease.report(used, now_ms);
                 let report = Report { want: 0, need: 0, ..report };
                 let (payer, purse) = (Arc::clone(payer), Arc::clone(purse));
-                due.push(Sent { payer, purse, state, window: count.window, report });
+                due.push(Sent { payer, purse, state, window: count.window, report, wanted: 0 });
             }
             let calls: Vec<Call> = due.iter().map(|sent| self.lease_call(sent)).collect();
             let _ = self.0.link.batch(&calls).await;
@@ -346,7 +274,7 @@ impl Fleet {
     }
 
     /// Looks at a purse, lowers its ceiling where that is too high, and makes a report if one is due.
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         payer: &Payer,
         purse: &Arc<dyn Allowance>,
@@ -358,6 +286,9 @@ impl Fleet {
         let mut count = purse.count(now)?;
         if state.of != Some(beginning(&count)) {
             *state = State { of: Some(beginning(&count)), ..State::default() };
+            if let Some(it) = self.0.budgets.leases.get(payer) {
+                it.refused.note(0, 0);
+            }
             purse.grant(count.window, Usd::ZERO);
         }
         let mut used = Use { wanted: nanos_up(purse.wanted()), ..usage(&count) };
@@ -382,11 +313,11 @@ impl Fleet {
         }
         let report = state.lease.report(used, now);
         let (payer, purse) = (Arc::clone(payer), Arc::clone(purse));
-        Some(Sent { payer, purse, state, window: count.window, report })
+        Some(Sent { payer, purse, state, window: count.window, report, wanted: used.wanted })
     }
 
     /// Takes an answer over; gives what may be spent in all.
-    fn take(&self, mut sent: Sent, answer: Result<redis::Value, Lost>) -> i64 {
+    pub(super) fn take(&self, mut sent: Sent, answer: Result<redis::Value, Lost>) -> i64 {
         let Ok(answer) = answer else { return sent.state.lease.have() };
         let said = numbers(&answer);
         let at = |at: usize| said.get(at).copied().unwrap_or(0);
@@ -400,7 +331,9 @@ impl Fleet {
         let report = sent.report;
         let ceiling = sent.state.lease.answered(&report, answer_now, now_ms());
         if open && report.need > 0 && have - report.have < report.need {
-            sent.state.refused_ms = now_ms() + REFUSED_MS;
+            if let Some(it) = self.0.budgets.leases.get(&sent.payer) {
+                it.refused.note(sent.wanted, now_ms() + REFUSED_MS);
+            }
         }
         sent.purse.grant(sent.window, from_nanos(ceiling));
         let token = word(&answer, 6);
@@ -450,7 +383,7 @@ impl Fleet {
         format!("{}:b:{{{payer}}}:{}", self.0.setup.prefix, window.start_ms)
     }
 
-    fn lease_call(&self, sent: &Sent) -> Call {
+    pub(super) fn lease_call(&self, sent: &Sent) -> Call {
         let since = sent.state.of.map_or(0, |(_, since_ms)| since_ms);
         let limit = sent.purse.count(now_ms()).map_or(0, |count| nanos_down(count.limit));
         let Report { seq, generation, acked, have, spent, settled, want, need } = sent.report;
@@ -474,7 +407,7 @@ fn usage(count: &Count) -> Use {
 }
 
 /// Milliseconds since the epoch.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

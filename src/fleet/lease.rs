@@ -130,6 +130,11 @@ impl Lease {
         self.last.left
     }
 
+    /// True when more can be had: Redis knows the budget and is not rebuilding it.
+    pub fn is_open(&self) -> bool {
+        self.last.open
+    }
+
     /// Taken without Redis since it last answered.
     pub fn share(&self) -> i64 {
         self.share

@@ -21,6 +21,7 @@ mod budgets;
 pub mod lease;
 pub mod link;
 mod quotas;
+mod reserve;
 pub mod script;
 #[cfg(test)]
 mod testing;
@@ -39,6 +40,7 @@ use budgets::Budgets;
 pub use budgets::{Allowance, Exposure, Payer, Sum, Sums};
 use link::{Link, Traffic};
 use quotas::Quotas;
+pub use reserve::Refusal;
 use script::{BEAT, Call, numbers};
 
 /// How often what is leased is looked at.

@@ -56,6 +56,8 @@ pub use reload::{Source, Sources};
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 /// What was charged this long ago is in the ledger: batches take some hundred milliseconds.
 const SETTLING_MS: i64 = 10_000;
+/// How long a start waits to be told what is left of shared budgets: calls that come before are asked to come again.
+const LEASES_DEADLINE: Duration = Duration::from_secs(3);
 /// How long workers may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the store gets to take the last answers that are given again.
@@ -148,7 +150,7 @@ impl Gateway {
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
         polling.extend([reload::start(reloading, asked), memory, keeping]);
         cells_started(&supervisors).await?;
-        all_settled(&keys, &*store, &gauges).await?;
+        all_settled(&keys, &*store, &gauges, fleet.as_ref()).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
             public: public.address,
@@ -314,10 +316,21 @@ fn followers(
 
 /// Waits until what other processes left is settled, and reads what was spent before: all of it is in the ledger, but for
 /// what could not be settled.
-async fn all_settled(keys: &KeyTable, store: &dyn Store, gauges: &Gauges) -> Result<(), StartError> {
+/// Where a fleet shares budgets, this also waits until it is known here what is left of them.
+async fn all_settled(
+    keys: &KeyTable,
+    store: &dyn Store,
+    gauges: &Gauges,
+    fleet: Option<&Fleet>,
+) -> Result<(), StartError> {
     journal::replayed(&gauges.journal).await;
     let settled_before_ms = gauges.journal.oldest_ms().unwrap_or(i64::MAX);
-    keys.seed(store, settled_before_ms).await.map_err(failed("what was spent cannot be read: "))
+    keys.seed(store, settled_before_ms).await.map_err(failed("what was spent cannot be read: "))?;
+    let deadline = Instant::now() + LEASES_DEADLINE;
+    while fleet.is_some_and(|fleet| !fleet.knows_what_is_left()) && Instant::now() < deadline {
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 /// Everything that was charged before this moment is in the ledger.

@@ -31,6 +31,7 @@ mod failover;
 mod faults;
 mod fetching;
 mod fleet_budgets;
+mod fleet_calls;
 mod fleet_quotas;
 mod fleet_scripts;
 mod framing;
