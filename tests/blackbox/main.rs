@@ -64,6 +64,7 @@ mod structure;
 mod support;
 mod tenancy;
 mod tending;
+mod unwaited;
 mod upstream_faults;
 mod usage;
 mod webhooks;
