@@ -2,6 +2,8 @@
 //!
 //! A behaviour is an `async fn(Place)`; `on_both!` makes a test of it for each store.
 
+mod groups;
+mod idempotency;
 mod keys;
 mod ledger;
 mod on_postgres_alone;

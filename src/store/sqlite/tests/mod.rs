@@ -1,7 +1,5 @@
 //! The embedded store against real files.
 
-mod groups;
-mod idempotency;
 mod keys;
 mod ledger;
 mod open;

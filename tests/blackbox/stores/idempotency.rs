@@ -4,9 +4,17 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
-use crate::policy::idempotency::{Answer, Head};
-use crate::store::testing::store;
-use crate::store::{Claim, Held, SqliteStore, Store as _, Stored};
+use llm_gateway::policy::idempotency::{Answer, Head};
+use llm_gateway::store::{Claim, Held, Store, Stored};
+
+use super::{Place, on_both};
+
+on_both! {
+    of_two_owners_one_runs_and_the_other_gets_its_answer,
+    a_claim_ends_with_its_lease_its_deadline_or_when_it_is_let_go,
+    many_owners_that_claim_at_once_get_one_claim,
+    what_is_old_is_removed_then_what_is_too_much_oldest_first_and_nothing_that_runs,
+}
 
 const ASKED: [u8; 32] = [7; 32];
 
@@ -30,15 +38,14 @@ fn answer(text: &str) -> Stored {
 }
 
 /// Claims and finishes a key.
-async fn answered(store: &SqliteStore, key: u8, text: &str, expires_ms: i64) {
+async fn answered(store: &dyn Store, key: u8, text: &str, expires_ms: i64) {
     let mine = claim(key, "a", 0);
     assert_eq!(store.claim_answer(&mine).await.unwrap(), Held::Mine);
     assert!(store.finish_answer(mine.name, mine.token, Some(answer(text)), expires_ms).await.unwrap());
 }
 
-#[tokio::test]
-async fn of_two_owners_one_runs_and_the_other_gets_its_answer() {
-    let (_folder, store) = store().await;
+async fn of_two_owners_one_runs_and_the_other_gets_its_answer(place: Place) {
+    let store = place.open().await;
     let (mine, theirs) = (claim(1, "a", 0), claim(1, "b", 1));
     let fetch = async |now_ms| store.fetch_answer(mine.name, ASKED, now_ms).await.unwrap();
     assert_eq!(fetch(0).await, None);
@@ -59,9 +66,8 @@ async fn of_two_owners_one_runs_and_the_other_gets_its_answer() {
     assert_eq!(store.claim_answer(&late).await.unwrap(), Held::Mine, "expired");
 }
 
-#[tokio::test]
-async fn a_claim_ends_with_its_lease_its_deadline_or_when_it_is_let_go() {
-    let (_folder, store) = store().await;
+async fn a_claim_ends_with_its_lease_its_deadline_or_when_it_is_let_go(place: Place) {
+    let store = place.open().await;
     let mine = claim(1, "a", 0);
     store.claim_answer(&mine).await.unwrap();
     let fetch = async |now_ms| store.fetch_answer(mine.name, ASKED, now_ms).await.unwrap();
@@ -86,20 +92,18 @@ async fn a_claim_ends_with_its_lease_its_deadline_or_when_it_is_let_go() {
     assert_eq!(store.claim_answer(&claim(2, "b", 1)).await.unwrap(), Held::NotKept);
 }
 
-#[tokio::test]
-async fn many_owners_that_claim_at_once_get_one_claim() {
-    let (_folder, store) = store().await;
+async fn many_owners_that_claim_at_once_get_one_claim(place: Place) {
+    let store = place.open().await;
     let claims: Vec<Claim> = (0..20).map(|owner| claim(1, &owner.to_string(), 0)).collect();
     let held = futures_util::future::join_all(claims.iter().map(|claim| store.claim_answer(claim))).await;
     let mine = held.iter().filter(|held| *held.as_ref().unwrap() == Held::Mine).count();
     assert_eq!(mine, 1, "{held:?}");
 }
 
-#[tokio::test]
-async fn what_is_old_is_removed_then_what_is_too_much_oldest_first_and_nothing_that_runs() {
-    let (_folder, store) = store().await;
+async fn what_is_old_is_removed_then_what_is_too_much_oldest_first_and_nothing_that_runs(place: Place) {
+    let store = place.open().await;
     for key in 1..=6 {
-        answered(&store, key, "0123456789", 100 * i64::from(key)).await;
+        answered(&*store, key, "0123456789", 100 * i64::from(key)).await;
     }
     let running = claim(9, "a", 0);
     store.claim_answer(&Claim { deadline_ms: 5_000, ..running.clone() }).await.unwrap();

@@ -3,18 +3,32 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::money::{Markup, Usd};
-use crate::policy::budget::{Budget, Period};
-use crate::policy::quota::Limits;
-use crate::receipt::{Caller, Receipt};
-use crate::rfc3339::{HOUR_MS, QUARTER_MS};
-use crate::store::key::FreshKey;
-use crate::store::testing::{by, named, receipt, store};
-use crate::store::{
-    Alert, Declared, DeclaredKey, GroupKind, GroupPatch, GroupSpec, KeyPatch, Managed, ModelRules, Payer,
-    SqliteStore, Store as _, StoreError,
+use llm_gateway::error::Error;
+use llm_gateway::money::{Markup, Usd};
+use llm_gateway::policy::budget::{Budget, Period};
+use llm_gateway::policy::quota::Limits;
+use llm_gateway::receipt::{Caller, Receipt};
+use llm_gateway::rfc3339::{HOUR_MS, QUARTER_MS};
+use llm_gateway::store::key::FreshKey;
+use llm_gateway::store::{
+    Alert, Declared, DeclaredKey, GroupKind, GroupPatch, GroupSpec, KeyPatch, KeySpec, Managed, ModelRules,
+    Payer, Store, StoreError,
 };
+
+use super::{Place, by, named, on_both};
+use crate::support::receipts::receipt;
+
+on_both! {
+    a_group_comes_back_as_it_went_in_and_its_name_can_be_taken_again,
+    a_patch_changes_what_it_names_and_what_is_out_of_bounds_changes_nothing,
+    a_key_makes_its_project_and_keeps_it_from_being_deleted,
+    pages_of_groups_follow_by_name_and_changes_by_revision,
+    what_is_declared_comes_goes_and_comes_back_and_nobody_else_changes_it,
+    a_declaration_that_cannot_be_leaves_everything_as_it_was,
+    what_was_charged_is_exact_to_the_millisecond_at_both_ends,
+    a_call_counts_for_the_tags_of_its_key_too,
+    a_threshold_is_noted_once_in_each_period,
+}
 
 const PROJECT: GroupKind = GroupKind::Project;
 
@@ -31,14 +45,13 @@ fn budgeted(limit: &str) -> GroupSpec {
 }
 
 /// The newest actions of the audit trail, oldest first.
-async fn trail(store: &SqliteStore) -> Vec<(String, String)> {
+async fn trail(store: &dyn Store) -> Vec<(String, String)> {
     let rows = store.audit(None, 100).await.unwrap().data;
     rows.into_iter().rev().map(|row| (row.action, row.object)).collect()
 }
 
-#[tokio::test]
-async fn a_group_comes_back_as_it_went_in_and_its_name_can_be_taken_again() {
-    let (_folder, store) = store().await;
+async fn a_group_comes_back_as_it_went_in_and_its_name_can_be_taken_again(place: Place) {
+    let store = place.open().await;
     let spec = GroupSpec {
         expires_ms: Some(77),
         models: ModelRules { allow: vec!["gpt-*".into()], deny: vec!["o1".into()] },
@@ -59,12 +72,11 @@ async fn a_group_comes_back_as_it_went_in_and_its_name_can_be_taken_again() {
     let again = store.create_group(PROJECT, "p".into(), GroupSpec::default(), by(9)).await.unwrap();
     assert_eq!((again.spec, again.created_ms, again.deleted_ms), (GroupSpec::default(), 9, None));
     let expected = ["create", "delete", "create"].map(|verb| (format!("project.{verb}"), "p".to_owned()));
-    assert_eq!(trail(&store).await, expected);
+    assert_eq!(trail(&*store).await, expected);
 }
 
-#[tokio::test]
-async fn a_patch_changes_what_it_names_and_what_is_out_of_bounds_changes_nothing() {
-    let (_folder, store) = store().await;
+async fn a_patch_changes_what_it_names_and_what_is_out_of_bounds_changes_nothing(place: Place) {
+    let store = place.open().await;
     store.create_group(GroupKind::Tags, "a=1,b=2".into(), budgeted("1"), by(1)).await.unwrap();
     let patch = GroupPatch { budget: Some(None), rpm: Some(NonZeroU32::new(9)), ..GroupPatch::default() };
     let after = store.update_group(GroupKind::Tags, "a=1,b=2", patch.clone(), by(2)).await.unwrap();
@@ -74,19 +86,18 @@ async fn a_patch_changes_what_it_names_and_what_is_out_of_bounds_changes_nothing
     let bad = GroupPatch { budget: Some(Some(Budget::new(Usd::ZERO, Period::Day))), ..GroupPatch::default() };
     let refused = store.update_group(GroupKind::Tags, "a=1,b=2", bad, by(4)).await.unwrap_err();
     assert_eq!(status(&refused), 400);
-    assert_eq!(trail(&store).await.len(), 2);
+    assert_eq!(trail(&*store).await.len(), 2);
     let missing = store.update_group(GroupKind::Tags, "a=1", GroupPatch::default(), by(5)).await;
     assert_eq!(status(&missing.unwrap_err()), 404);
 }
 
-#[tokio::test]
-async fn a_key_makes_its_project_and_keeps_it_from_being_deleted() {
-    let (_folder, store) = store().await;
+async fn a_key_makes_its_project_and_keeps_it_from_being_deleted(place: Place) {
+    let store = place.open().await;
     let mut spec = named("a");
     spec.project = Some("new".into());
     let (key, _) = store.create_key(spec, by(1)).await.unwrap();
     assert_eq!(store.group(PROJECT, "new").await.unwrap().spec, GroupSpec::default());
-    assert_eq!(trail(&store).await[0], ("project.create".to_owned(), "new".to_owned()));
+    assert_eq!(trail(&*store).await[0], ("project.create".to_owned(), "new".to_owned()));
     assert_eq!(status(&store.delete_group(PROJECT, "new", by(2)).await.unwrap_err()), 409);
     let moved = KeyPatch { project: Some(Some("other".into())), ..KeyPatch::default() };
     store.update_key(&key.id, moved, by(3)).await.unwrap();
@@ -95,9 +106,8 @@ async fn a_key_makes_its_project_and_keeps_it_from_being_deleted() {
     store.delete_group(PROJECT, "other", by(6)).await.unwrap();
 }
 
-#[tokio::test]
-async fn pages_of_groups_follow_by_name_and_changes_by_revision() {
-    let (_folder, store) = store().await;
+async fn pages_of_groups_follow_by_name_and_changes_by_revision(place: Place) {
+    let store = place.open().await;
     for name in ["c", "a", "b"] {
         store.create_group(PROJECT, name.into(), GroupSpec::default(), by(1)).await.unwrap();
     }
@@ -118,22 +128,21 @@ fn declared_key(name: &str, key: &FreshKey) -> DeclaredKey {
         id: name.to_owned(),
         digest: key.digest(),
         prefix: key.prefix().to_owned(),
-        spec: crate::store::KeySpec { project: Some("p".to_owned()), ..named(name) },
+        spec: KeySpec { project: Some("p".to_owned()), ..named(name) },
     }
 }
 
-#[tokio::test]
-async fn what_is_declared_comes_goes_and_comes_back_and_nobody_else_changes_it() {
-    let (_folder, store) = store().await;
+async fn what_is_declared_comes_goes_and_comes_back_and_nobody_else_changes_it(place: Place) {
+    let store = place.open().await;
     let (one, two) = (FreshKey::generate().unwrap(), FreshKey::generate().unwrap());
     let both = Declared {
         keys: vec![declared_key("one", &one), declared_key("two", &two)],
         groups: vec![(PROJECT, "p".into(), budgeted("5")), (GroupKind::Tags, "a=1".into(), budgeted("1"))],
     };
     store.declare(both.clone(), by(1)).await.unwrap();
-    let steps = trail(&store).await.len();
+    let steps = trail(&*store).await.len();
     store.declare(both.clone(), by(2)).await.unwrap();
-    assert_eq!(trail(&store).await.len(), steps, "the same again changes nothing");
+    assert_eq!(trail(&*store).await.len(), steps, "the same again changes nothing");
     for refused in [
         store
             .update_key("key_one", KeyPatch { tags: Some(Vec::new()), ..KeyPatch::default() }, by(3))
@@ -163,7 +172,7 @@ async fn what_is_declared_comes_goes_and_comes_back_and_nobody_else_changes_it()
     store.declare(both, by(6)).await.unwrap();
     let back = store.key("key_one").await.unwrap();
     assert_eq!((back.revoked_ms, back.digest, back.created_ms), (None, one.digest(), 1));
-    assert!(trail(&store).await.contains(&("key.restore".to_owned(), "key_one".to_owned())));
+    assert!(trail(&*store).await.contains(&("key.restore".to_owned(), "key_one".to_owned())));
     assert_eq!(
         store.keys(Some("key_two"), 5).await.unwrap().data.len(),
         2,
@@ -171,9 +180,8 @@ async fn what_is_declared_comes_goes_and_comes_back_and_nobody_else_changes_it()
     );
 }
 
-#[tokio::test]
-async fn a_declaration_that_cannot_be_leaves_everything_as_it_was() {
-    let (_folder, store) = store().await;
+async fn a_declaration_that_cannot_be_leaves_everything_as_it_was(place: Place) {
+    let store = place.open().await;
     let (_, taken) = store.create_key(named("mine"), by(1)).await.unwrap();
     store.create_group(PROJECT, "theirs".into(), budgeted("1"), by(1)).await.unwrap();
     let fresh = FreshKey::generate().unwrap();
@@ -184,7 +192,7 @@ async fn a_declaration_that_cannot_be_leaves_everything_as_it_was() {
     let named = store.declare(Declared { keys: Vec::new(), groups }, by(2)).await.unwrap_err();
     assert_eq!((status(&copied), status(&named)), (409, 409));
     assert_eq!(status(&store.key("key_ok").await.unwrap_err()), 404);
-    assert_eq!(trail(&store).await.len(), 2);
+    assert_eq!(trail(&*store).await.len(), 2);
 }
 
 fn charged(time_ms: i64, units: i64, project: Option<&str>, tags: &[(&str, &str)], sets: &[&str]) -> Receipt {
@@ -197,9 +205,8 @@ fn charged(time_ms: i64, units: i64, project: Option<&str>, tags: &[(&str, &str)
     }
 }
 
-#[tokio::test]
-async fn what_was_charged_is_exact_to_the_millisecond_at_both_ends() {
-    let (_folder, store) = store().await;
+async fn what_was_charged_is_exact_to_the_millisecond_at_both_ends(place: Place) {
+    let store = place.open().await;
     let tags = [("a", "1"), ("b", "2")];
     let times = [
         0,
@@ -241,9 +248,8 @@ async fn what_was_charged_is_exact_to_the_millisecond_at_both_ends() {
     assert_eq!(store.charged(&Payer::Key("key_b".into()), 0, i64::MAX).await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn a_call_counts_for_the_tags_of_its_key_too() {
-    let (_folder, store) = store().await;
+async fn a_call_counts_for_the_tags_of_its_key_too(place: Place) {
+    let store = place.open().await;
     let mut spec = named("a");
     spec.tags = vec![("team".into(), "search".into())];
     let (key, _) = store.create_key(spec, by(1)).await.unwrap();
@@ -255,9 +261,8 @@ async fn a_call_counts_for_the_tags_of_its_key_too() {
     assert_eq!(store.charged(&payer, 0, 5).await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn a_threshold_is_noted_once_in_each_period() {
-    let (_folder, store) = store().await;
+async fn a_threshold_is_noted_once_in_each_period(place: Place) {
+    let store = place.open().await;
     let alert =
         |window_start_ms, percent| Alert { payer: Payer::Key("key_a".into()), window_start_ms, percent };
     let day = 24 * HOUR_MS;
