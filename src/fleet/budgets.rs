@@ -330,10 +330,12 @@ impl Fleet {
         let answer_now = Answer { generation, have, left, live, scarce, open };
         let report = sent.report;
         let ceiling = sent.state.lease.answered(&report, answer_now, now_ms());
-        if open && report.need > 0 && have - report.have < report.need {
-            if let Some(it) = self.0.budgets.leases.get(&sent.payer) {
-                it.refused.note(sent.wanted, now_ms() + REFUSED_MS);
-            }
+        if open
+            && report.need > 0
+            && have - report.have < report.need
+            && let Some(it) = self.0.budgets.leases.get(&sent.payer)
+        {
+            it.refused.note(sent.wanted, now_ms() + REFUSED_MS);
         }
         sent.purse.grant(sent.window, from_nanos(ceiling));
         let token = word(&answer, 6);
