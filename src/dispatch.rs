@@ -61,7 +61,7 @@ pub struct Order {
     /// Milliseconds since the epoch.
     pub now_ms: fn() -> i64,
     /// Who shares the budgets, and what they are called there.
-    pub fleet: Option<(Fleet, Vec<Arc<str>>)>,
+    pub fleet: Option<(Fleet, Arc<[Arc<str>]>)>,
     /// `id` for answers that come without one.
     pub fallback_id: String,
     /// Seconds since the epoch.

@@ -226,6 +226,7 @@ impl Dispatch {
             tokens: self.order.tokens,
             asked: self.order.asked,
             money,
+            lender: self.lender(),
             events,
         });
         (attempt, running)

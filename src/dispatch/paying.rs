@@ -1,14 +1,19 @@
 //! Paying for an attempt: what it may cost is set aside before it is sent.
 
+use std::fmt;
 use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 
 use super::Dispatch;
 use crate::catalog::ServiceTier;
 use crate::chat::ChatRequest;
 use crate::error::Error;
+use crate::fleet::Fleet;
 use crate::money::Usd;
 use crate::policy::budget::{Bound, Hold, Size};
 use crate::policy::route::Target;
+use crate::upstream::Lender;
 
 /// Tokens that an image, a sound or a file in a prompt is taken for.
 const ATTACHMENT_TOKENS: u64 = crate::policy::tokens::ATTACHMENT_TOKENS;
@@ -23,6 +28,28 @@ pub fn asked(request: &ChatRequest, body: &[u8]) -> Size {
         max_output: request.max_output,
         n: request.n,
         tier: tier.and_then(|tier| ServiceTier::parse(tier.trim_matches('"'))),
+    }
+}
+
+/// The leases of a fleet, for streams that go on.
+struct Leases {
+    fleet: Fleet,
+    payers: Arc<[Arc<str>]>,
+    now_ms: fn() -> i64,
+}
+
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Leases").field(&self.payers).finish()
+    }
+}
+
+impl Lender for Leases {
+    fn extend<'a>(&'a self, money: &'a Hold, amount: Usd) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let attempt = || money.extend(amount, (self.now_ms)());
+            self.fleet.reserve_by_the_tick(&self.payers, attempt).await.map_err(Error::from)
+        })
     }
 }
 
@@ -45,6 +72,12 @@ impl Dispatch {
             held => held,
         };
         Ok(Some(Arc::new(held?)))
+    }
+
+    /// Who lends a stream more, where a fleet shares the budgets.
+    pub(super) fn lender(&self) -> Option<Arc<dyn Lender>> {
+        let (fleet, payers) = self.order.fleet.clone().filter(|_| self.order.request.stream)?;
+        Some(Arc::new(Leases { fleet, payers, now_ms: self.order.now_ms }))
     }
 
     /// Holds money; what is in hand may not suffice where a fleet shares the budgets, and then Redis is asked.

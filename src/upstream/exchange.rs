@@ -2,6 +2,7 @@
 //! bounded channel, whose pace is the backpressure and whose end is the cancel.
 
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use awc::ClientResponse;
 use awc::http::header::CONTENT_TYPE;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -23,6 +25,7 @@ use super::told;
 use crate::chat::Usage;
 use crate::config::{OnCancel, Timeouts};
 use crate::error::Error;
+use crate::money::Usd;
 use crate::policy::budget::{Hold, Size};
 use crate::policy::route::Target;
 use crate::policy::tokens;
@@ -62,8 +65,19 @@ pub struct Attempt {
     pub asked: Size,
     /// What was set aside for it.
     pub money: Option<Arc<Hold>>,
+    /// Who sets more aside.
+    pub lender: Option<Arc<dyn Lender>>,
     /// Where events go; dropping the receiver cancels the exchange.
     pub events: mpsc::Sender<ReplyEvent>,
+}
+
+/// Who sets more money aside where what is in hand does not suffice.
+pub trait Lender: fmt::Debug + Send + Sync {
+    /// Sets `amount` more aside, within a deadline of its own.
+    ///
+    /// # Errors
+    /// It is not left, or that cannot be told.
+    fn extend<'a>(&'a self, money: &'a Hold, amount: Usd) -> BoxFuture<'a, Result<(), Error>>;
 }
 
 /// What an exchange tells the dispatch, in order: chunks and an end, or one whole reply, or a failure.
@@ -388,15 +402,25 @@ async fn pump(
         if fed?.ended {
             return finish(link, attempt, meter).await.map(|()| true);
         }
-        if let Err(exhausted) = meter.afford(attempt.asked.prompt) {
-            return cut(link, attempt, meter, exhausted.into()).await.map(|()| false);
+        if let Err(error) = pay_on(attempt, meter).await {
+            return cut(link, attempt, meter, error).await.map(|()| false);
         }
     }
 }
 
+/// Sees to it that what was delivered is paid for, out of what is in hand or from the lender.
+async fn pay_on(attempt: &Attempt, meter: &mut Meter) -> Result<(), Error> {
+    let Err(short) = meter.afford(attempt.asked.prompt) else { return Ok(()) };
+    let (Some(lender), Some(money)) = (&attempt.lender, meter.money()) else {
+        return Err(short.exhausted.into());
+    };
+    lender.extend(&money, short.missing).await?;
+    meter.afford(attempt.asked.prompt).map_err(|short| short.exhausted.into())
+}
+
 /// Ends a stream that there is no money left for: cleanly, as an answer that became too long.
 async fn cut(link: &Link, attempt: &Attempt, meter: &mut Meter, error: Error) -> Result<(), Stop> {
-    let told = Cut { code: "budget_exceeded", message: error.to_string() };
+    let told = Cut { code: error.class().label, message: error.to_string() };
     let envelope = Envelope { cut: Some(told), ..Envelope::clone(&attempt.envelope) };
     let usage = match meter.usage_so_far() {
         Some(usage) => usage,

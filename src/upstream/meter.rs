@@ -53,6 +53,15 @@ pub struct Held {
     pub money: Option<Arc<Hold>>,
 }
 
+/// Money that a stream needs to go on, and cannot be had out of what is in hand.
+#[derive(Debug)]
+pub struct Short {
+    /// How much.
+    pub missing: Usd,
+    /// Whose budget.
+    pub exhausted: Exhausted,
+}
+
 /// Where a meter's findings go: closures, so that this layer need not know the actors.
 #[derive(Clone)]
 pub struct Sinks {
@@ -216,8 +225,8 @@ impl Meter {
     /// Sees to it that what was delivered, and a step more, is paid for.
     ///
     /// # Errors
-    /// The budget that does not allow more.
-    pub fn afford(&mut self, prompt: u64) -> Result<(), Exhausted> {
+    /// What is missing, and the budget that does not allow it as far as is known here.
+    pub fn afford(&mut self, prompt: u64) -> Result<(), Short> {
         let Some(decoder) = &self.decoder else { return Ok(()) };
         let (_, delivered) = decoder.delivered();
         let Some(money) = self.held.as_ref().and_then(|held| held.money.as_ref()) else { return Ok(()) };
@@ -232,10 +241,17 @@ impl Meter {
         };
         let missing = self.price(&usage).unwrap_or_default().units().saturating_sub(money.reserved().units());
         if missing > 0 {
-            money.extend(Usd::from_units(missing), (self.sinks.now_ms)())?;
+            let missing = Usd::from_units(missing);
+            let extended = money.extend(missing, (self.sinks.now_ms)());
+            extended.map_err(|exhausted| Short { missing, exhausted })?;
         }
         self.paid_bytes = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_TOKEN);
         Ok(())
+    }
+
+    /// What is set aside for it.
+    pub fn money(&self) -> Option<Arc<Hold>> {
+        self.held.as_ref()?.money.clone()
     }
 
     /// The gateway itself ended the answer, for this reason.

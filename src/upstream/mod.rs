@@ -15,7 +15,7 @@ mod told;
 
 pub use auth::Keyring;
 pub use call::{Call, CallFacts, Paying};
-pub use exchange::{Attempt, Failure, ReplyEvent, run};
+pub use exchange::{Attempt, Failure, Lender, ReplyEvent, run};
 pub use fetch::{Fetched, Fetcher, Fetching, Wanted};
 pub use link::{Link, LinkError, Outgoing, Previewed};
 pub use meter::{Finished, Held, Meter, Sinks};

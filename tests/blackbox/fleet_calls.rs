@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Client, Gateway, Redis, Script, Setup, Upstream, completion, eventually, question, whole,
+    Client, Gateway, Redis, Script, Setup, Upstream, chunk, completion, ending, eventually, question,
+    stream_head, text_event, whole,
 };
 
 /// A call of 1 and 100 tokens costs 0.001001 USD, and reserves a little more.
@@ -29,7 +30,11 @@ impl Three {
     async fn start() -> Self {
         let mut body = completion("hi");
         body["usage"] = json!({"prompt_tokens": 1, "completion_tokens": 100, "total_tokens": 101});
-        let upstream = Upstream::always(Script::new().send(whole(200, &body))).await;
+        Self::before(Script::new().send(whole(200, &body))).await
+    }
+
+    async fn before(script: Script) -> Self {
+        let upstream = Upstream::always(script).await;
         let (redis, store) = (Redis::start().await, TempDir::new().expect("a temporary folder"));
         let mut gateways = Vec::new();
         for _ in 0..3 {
@@ -98,4 +103,25 @@ async fn a_budget_of_which_nothing_is_known_yet_is_no_spent_budget() {
     let client = Client::new(&late.url, &clients[0].key);
     let first = client.ask("up/priced", json!({"max_tokens": 100})).await;
     assert_eq!(first.status, 200, "{}", first.text());
+}
+
+#[tokio::test]
+async fn a_stream_that_goes_on_borrows_more_and_is_not_ended_while_there_is_money() {
+    // 100 KiB are some 25,000 tokens: far more than is reserved, or held ahead, for an answer of which nothing is known.
+    let event = text_event(&"word ".repeat(200));
+    let script = Script::new().send(stream_head()).send_again_and_again(chunk(event), 100);
+    let three = Three::before(script.send(chunk(ending())).send(chunk(""))).await;
+    let budget = json!({"name": "k", "budget": {"limit_usd": "2", "period": "total"}});
+    let clients = three.clients(budget).await;
+    let more = json!({"stream": true, "max_tokens": 300});
+    eventually("a lease is there", || async {
+        (clients[1].ask("up/priced", more.clone()).await.status == 200).then_some(())
+    })
+    .await;
+    let answer = clients[1].ask("up/priced", more).await;
+    let chunks = answer.chunks();
+    let reasons: Vec<&str> =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
+    assert_eq!((answer.status, reasons), (200, vec!["stop"]), "{}", chunks.last().unwrap());
+    assert_eq!(answer.content().len(), 100_000);
 }

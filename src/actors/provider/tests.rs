@@ -121,6 +121,7 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         tokens: 1,
         asked: crate::policy::budget::Size { prompt: 1, max_output: None, n: 1, tier: None },
         money: None,
+        lender: None,
         events,
     });
     let verdict = address.send(Execute { attempt, permit: None }).await.unwrap();

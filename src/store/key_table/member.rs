@@ -59,7 +59,7 @@ impl Member {
     }
 
     /// What the purses are called where a fleet shares them, in their order.
-    pub fn payers(&self) -> Vec<Arc<str>> {
+    pub fn payers(&self) -> Arc<[Arc<str>]> {
         let groups = self.each_group().map(|group| Payer::Group(group.kind, group.name.to_string()));
         let key = Payer::Key(self.key.caller.key_id.to_string());
         std::iter::once(key).chain(groups).map(|payer| payer.shared_name().into()).collect()
