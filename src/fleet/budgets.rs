@@ -157,15 +157,17 @@ pub(super) struct Sent {
 impl Fleet {
     /// Shares a budget from here on: until something is granted, nothing can be reserved. Twice is once.
     pub fn share_budget(&self, payer: Payer, purse: Arc<dyn Allowance>) {
-        let known = self.0.budgets.leases.get(&payer).is_some_and(|it| Arc::ptr_eq(&it.purse, &purse));
-        if !known {
-            if let Some(count) = purse.count(now_ms()) {
-                purse.grant(count.window, Usd::ZERO);
-            }
-            self.0
-                .budgets
-                .leases
-                .insert(payer, Ledger { purse, state: Arc::default(), refused: Arc::default() });
+        let leases = &self.0.budgets.leases;
+        let known = leases.get(&payer).filter(|it| Arc::ptr_eq(&it.purse, &purse));
+        let known = known.map(|it| Arc::clone(&it.state));
+        // One that refused nothing before has no lease either.
+        let has_lease =
+            known.as_ref().is_some_and(|state| state.try_lock().map_or(true, |state| state.of.is_some()));
+        if !has_lease && let Some(count) = purse.count(now_ms()) {
+            purse.grant(count.window, Usd::ZERO);
+        }
+        if known.is_none() {
+            leases.insert(payer, Ledger { purse, state: Arc::default(), refused: Arc::default() });
         }
     }
 
