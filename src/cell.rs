@@ -8,6 +8,7 @@ use actix::{Actor, Addr, Recipient};
 use actix_web::web::Data;
 use tokio::sync::watch;
 
+use crate::actors::cells::Cells;
 use crate::actors::gauges::Gauges;
 use crate::actors::live::{Live, Reloads};
 use crate::actors::outbox::Outbox;
@@ -98,6 +99,7 @@ impl Shared {
             fleet: self.fleet.clone(),
             outbox,
             gauges: self.gauges.clone(),
+            load: Cells::start(&self.gauges),
             live: Arc::clone(&self.live),
             readiness: Arc::clone(&self.readiness),
             cut: self.cut.clone(),

@@ -11,6 +11,7 @@ mod images;
 mod paying;
 mod queue;
 mod running;
+mod way;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,8 +26,11 @@ use self::images::Images;
 pub use self::paying::asked;
 use self::queue::Queue;
 use self::running::Running;
+use self::way::{Left, Race};
+use crate::actors::cells::CellLoad;
+use crate::actors::mailbox::Mailbox;
 use crate::actors::messages::{Assign, Assigned};
-use crate::actors::supervisor::Supervisor;
+use crate::actors::supervisor::{self, Supervisor};
 use crate::chat::ChatRequest;
 use crate::error::Error;
 use crate::fleet::Fleet;
@@ -76,6 +80,10 @@ pub struct Dispatch {
     queue: Queue,
     /// A place in the queue of a provider that was full.
     waiting: Option<Waiting>,
+    /// Whom it comes from, once an attempt failed or was refused.
+    left: Option<Left>,
+    /// Messages to providers, counted.
+    providers: Mailbox,
     accounts: Arc<Accounts>,
     /// A further attempt is paid for and was not made yet.
     paid: bool,
@@ -132,12 +140,16 @@ impl Dispatch {
     /// The refusal; nothing was sent anywhere.
     pub async fn assign(
         supervisor: &Addr<Supervisor>,
+        load: &CellLoad,
         key: Member,
         ask: Ask,
         deadline: Instant,
         order: impl FnOnce() -> Result<Order, Error>,
     ) -> Result<Self, Error> {
-        let Ok(assigned) = timeout_at(deadline, supervisor.send(Assign { ask, key })).await else {
+        let waits = load.supervisor.enter(supervisor::MAILBOX);
+        let assigned = timeout_at(deadline, supervisor.send(Assign { ask, key })).await;
+        drop(waits);
+        let Ok(assigned) = assigned else {
             return Err(Error::Timeout(
                 "The gateway could not route the request in time; try again.".to_owned(),
             ));
@@ -157,6 +169,8 @@ impl Dispatch {
             order,
             queue: Queue::new(targets),
             waiting: None,
+            left: None,
+            providers: load.providers.clone(),
             accounts,
             paid: false,
             hedge,
@@ -293,6 +307,7 @@ impl Dispatch {
         self.rival = None;
         if let Some(lead) = &mut self.lead {
             lead.hedge_at = None;
+            lead.race.take().into_iter().for_each(Race::won);
             let earlier = std::mem::take(&mut self.envelope.earlier);
             self.envelope = Envelope { earlier, ..lead.envelope.clone() };
             self.dropped = std::mem::take(&mut lead.dropped);
@@ -344,7 +359,9 @@ impl Dispatch {
             return Some(self.end(Step::Failed(error)));
         }
         if let Some(ended) = ended {
-            self.queue.again(ended.assignee, &error);
+            let provider = Arc::clone(&ended.assignee.provider.id);
+            let again = self.queue.again(ended.assignee, &error);
+            self.left = Some(Left::after(&provider, &error, again));
         }
         if self.queue.is_empty() {
             return Some(self.end(Step::Failed(error)));
@@ -368,7 +385,10 @@ impl Dispatch {
         let asked = self.ask(assignee, None).await;
         self.envelope.earlier.pop();
         match asked {
-            Ok(Asked::Running(rival)) => self.rival = Some(*rival),
+            Ok(Asked::Running(mut rival)) => {
+                rival.race = Some(Race::begin(&rival.assignee.account));
+                self.rival = Some(*rival);
+            }
             Ok(Asked::Full(assignee)) => self.queue.full(assignee),
             Err(error) => self.queue.refused(error),
         }

@@ -88,8 +88,17 @@ pub enum Error {
         /// `upstream_error`, `upstream_unreachable`, `stream_truncated`, `upstream_invalid_response`, ...
         code: &'static str,
     },
-    /// Shed, draining, or no candidate is open.
+    /// No candidate is open, or something that is needed does not answer just now.
     Overloaded {
+        /// What happened.
+        message: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Refused so that the gateway, or a provider, is not asked for more than it can take.
+    Shed {
+        /// For want of what.
+        why: Shed,
         /// What happened.
         message: String,
         /// When to come back.
@@ -101,6 +110,44 @@ pub enum Error {
     Timeout(String),
     /// A defect of the gateway.
     Internal,
+}
+
+/// For want of what a call is refused that would have been served at another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shed {
+    /// The process has as much memory as it may have.
+    Memory,
+    /// The room for large bodies is taken.
+    BodyMemory,
+    /// The room for fetched images is taken.
+    ImageMemory,
+    /// Receipts cannot be written.
+    Journal,
+    /// Receipts wait for the store, too many of them.
+    Billing,
+    /// As many requests with an `Idempotency-Key` as can be kept apart are.
+    Idempotency,
+    /// The process ends.
+    Draining,
+    /// The queue of a provider is full.
+    QueueFull,
+    /// The time in the queue of a provider was over.
+    QueueTimeout,
+}
+
+impl Shed {
+    /// All of them, with the labels of their series.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::Memory, "memory"),
+        (Self::BodyMemory, "body_memory"),
+        (Self::ImageMemory, "image_memory"),
+        (Self::Journal, "journal"),
+        (Self::Billing, "billing"),
+        (Self::Idempotency, "idempotency"),
+        (Self::Draining, "draining"),
+        (Self::QueueFull, "queue_full"),
+        (Self::QueueTimeout, "queue_timeout"),
+    ];
 }
 
 /// What a status line, an SDK and a metric need to know of an [`Error`].
@@ -200,7 +247,7 @@ impl Error {
             }
             Self::UpstreamAuth(_) => class(502, UPSTREAM, Some("upstream_auth"), true, Some(false), "upstream_auth"),
             Self::Upstream { code, .. } => class(502, UPSTREAM, Some(code), true, None, code),
-            Self::Overloaded { .. } => class(503, "overloaded_error", Some("overloaded"), true, None, "overloaded"),
+            Self::Overloaded { .. } | Self::Shed { .. } => class(503, "overloaded_error", Some("overloaded"), true, None, "overloaded"),
             Self::NoCredentials(_) => class(503, "overloaded_error", Some("no_credentials"), false, Some(false), "no_credentials"),
             Self::Timeout(_) => class(504, "timeout_error", Some("timeout"), true, None, "timeout"),
             Self::Internal => class(500, "api_error", Some("internal_error"), false, None, "internal"),
@@ -227,9 +274,9 @@ impl Error {
     /// Value of `Retry-After`, where the error carries one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after, .. } | Self::Overloaded { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::RateLimited { retry_after, .. }
+            | Self::Overloaded { retry_after, .. }
+            | Self::Shed { retry_after, .. } => Some(*retry_after),
             // The contract promises the header on every 429; a second is the gentlest honest guess.
             Self::UpstreamRateLimited { retry_after, .. } => {
                 Some(retry_after.unwrap_or(Duration::from_secs(1)))
@@ -247,6 +294,7 @@ impl fmt::Display for Error {
             | Self::UpstreamRateLimited { message, .. }
             | Self::Upstream { message, .. }
             | Self::Overloaded { message, .. }
+            | Self::Shed { message, .. }
             | Self::BudgetExceeded(message)
             | Self::Forbidden(message)
             | Self::NotFound(message)

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::chat::Usage;
+use crate::error::Shed;
 use crate::money::{Markup, Usd};
 
 /// How an attempt (or a call) ended.
@@ -163,6 +164,10 @@ pub struct CallRecord {
     pub overhead_us: u64,
     /// Microseconds from arrival to the first byte of content sent to the client.
     pub ttft_us: Option<u64>,
+    /// Identifier of the key that it came with, once that is known to be one.
+    pub key_id: Option<Arc<str>>,
+    /// For want of what it was refused, if it was.
+    pub shed: Option<Shed>,
 }
 
 /// What a cell hands to Billing and Metrics at one time: many facts, one wake-up of another thread.

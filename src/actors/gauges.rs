@@ -5,11 +5,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::journal::Segments;
-
+use super::cells::Cells;
+use super::mailbox::Mailbox;
 use crate::fleet::Fleet;
+use crate::journal::Segments;
 
 /// Receipts that Billing holds before outboxes keep theirs. One is 416 bytes and the text it refers to: some
 /// 60 MB in all.
@@ -36,6 +37,14 @@ pub struct Gauges {
     pub idempotency: IdempotencyCounts,
     /// Thresholds of budgets that were told of.
     pub alerts: AlertCounts,
+    /// What each cell counts.
+    pub cells: Cells,
+    /// Batches on their way to Billing.
+    pub billing: Mailbox,
+    /// Batches on their way to Metrics.
+    pub metrics: Mailbox,
+    /// Whether the process ends.
+    pub drain: DrainState,
 }
 
 impl Gauges {
@@ -167,31 +176,66 @@ impl ConfigState {
     }
 }
 
-/// Calls in flight, over all cells.
+/// Since when the process ends, if it does.
 #[derive(Clone, Debug, Default)]
-pub struct InFlight(Arc<AtomicI64>);
+pub struct DrainState(Arc<OnceLock<Instant>>);
+
+impl DrainState {
+    /// It ends from now on; the first time counts.
+    pub fn begin(&self) {
+        let _ = self.0.set(Instant::now());
+    }
+
+    /// How long it has been ending; nothing before.
+    pub fn elapsed(&self) -> Duration {
+        self.0.get().map_or(Duration::ZERO, Instant::elapsed)
+    }
+}
+
+/// Calls in flight, of the process or of a part of it.
+#[derive(Clone, Debug, Default)]
+pub struct InFlight(Arc<InFlightCount>);
+
+#[derive(Debug, Default)]
+struct InFlightCount {
+    own: AtomicI64,
+    /// What this is a part of.
+    whole: Option<InFlight>,
+}
 
 /// One call in flight: counts down when dropped.
 #[derive(Debug)]
 #[must_use = "the call counts as ended when this drops"]
-pub struct InFlightGuard(Arc<AtomicI64>);
+pub struct InFlightGuard(InFlight);
 
 impl InFlight {
+    /// A part that counts for itself and for the whole.
+    pub fn part(&self) -> Self {
+        Self(Arc::new(InFlightCount { own: AtomicI64::new(0), whole: Some(self.clone()) }))
+    }
+
     /// Counts one call until the guard drops.
     pub fn enter(&self) -> InFlightGuard {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        InFlightGuard(Arc::clone(&self.0))
+        self.add(1);
+        InFlightGuard(self.clone())
+    }
+
+    fn add(&self, calls: i64) {
+        self.0.own.fetch_add(calls, Ordering::Relaxed);
+        if let Some(whole) = &self.0.whole {
+            whole.add(calls);
+        }
     }
 
     /// Calls in flight now.
     pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.own.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.add(-1);
     }
 }
 

@@ -1,8 +1,10 @@
 //! The actors, and what they share: process-wide gauges and each cell's outbox to Billing.
 
 pub mod billing;
+pub mod cells;
 pub mod gauges;
 pub mod live;
+pub mod mailbox;
 pub mod messages;
 pub mod metrics;
 pub mod outbox;

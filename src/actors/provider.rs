@@ -11,15 +11,17 @@ use tokio::sync::watch;
 
 use super::messages::{AttemptFinished, Cut, Enqueue, Execute, Preview, Verdict};
 use crate::config::OnCancel;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::policy::account::Account;
 use crate::policy::admission::{Permit, Shed, Ticket};
+use crate::policy::health::{Reading, State};
 use crate::policy::pool::{News, Pool, Unavailable, Wanted};
+use crate::policy::tally::Retry;
 use crate::receipt::Receipt;
 use crate::upstream::{Attempt, Finished, Held, Link, Meter, Previewed, Sinks, run};
 
 /// Messages that wait at most; a sender waits beyond it. One message is one attempt or the end of one.
-const MAILBOX: usize = 1024;
+pub const MAILBOX: usize = 1024;
 /// What a caller is told to wait for a process that ends: another one is there by then.
 const ENDING_RETRY: Duration = Duration::from_secs(1);
 
@@ -68,7 +70,7 @@ impl Provider {
     fn takes_calls(&self) -> Result<(), Error> {
         if *self.cut.borrow() {
             let message = "The gateway is shutting down.".to_owned();
-            return Err(Error::Overloaded { message, retry_after: ENDING_RETRY });
+            return Err(Error::Shed { why: error::Shed::Draining, message, retry_after: ENDING_RETRY });
         }
         Ok(())
     }
@@ -177,7 +179,7 @@ impl Handler<Enqueue> for Provider {
         account.gate.enqueue(&share, &account.admission(), now, deadline).map_err(|shed| {
             let Shed { retry_after } = shed;
             let message = format!("{} has as many requests from here as it takes.", provider.id);
-            Error::Overloaded { message, retry_after }
+            Error::Shed { why: error::Shed::QueueFull, message, retry_after }
         })
     }
 }
@@ -205,12 +207,18 @@ impl Handler<AttemptFinished> for Provider {
     type Result = ();
 
     fn handle(&mut self, AttemptFinished(finished): AttemptFinished, _: &mut Context<Self>) {
-        let Finished { target, credential, seen, .. } = finished;
+        let Finished { target, credential, seen, resent } = finished;
         let Factory { link, account, .. } = &self.factory;
         let (provider, now) = (&link.provider, Instant::now());
         if target.health.record(&seen, &provider.breaker, now) {
-            let state = target.health.reading(now).state;
+            let Reading { state, why, .. } = target.health.reading(now);
             tracing::warn!(provider = %provider.id, model = %target.model, ?state, "breaker");
+            if state == State::Open {
+                account.tally.ejected(why);
+            }
+        }
+        if resent {
+            account.tally.retried(Retry::StaleConnection);
         }
         account.gate.observe(&seen, &account.admission(), now);
         let Some((credential, probe)) = credential else { return };

@@ -9,6 +9,7 @@ use crate::policy::account::{Account, Accounts};
 use crate::policy::admission::Load;
 use crate::policy::health::{Reading, State};
 use crate::policy::pool::CredentialStanding;
+use crate::policy::tally::Failovers;
 
 /// Where to look.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct ProviderStanding {
     pub load: Load,
     /// Its credentials.
     pub credentials: Vec<CredentialStanding>,
+    /// What all cells share of it.
+    pub account: Arc<Account>,
     /// Its models that were asked lately or are not asked now, by name.
     pub targets: Vec<TargetStanding>,
 }
@@ -50,11 +53,16 @@ impl Standings {
     /// All of them, by id.
     pub fn providers(&self, now: Instant) -> Vec<ProviderStanding> {
         let current = self.live.load_full();
-        let standing = |provider| Some(Self::provider(provider, &*self.accounts.get(&provider.id)?, now));
+        let standing = |provider| Some(Self::provider(provider, self.accounts.get(&provider.id)?, now));
         current.settings.providers.values().filter_map(standing).collect()
     }
 
-    fn provider(provider: &Arc<Provider>, account: &Account, now: Instant) -> ProviderStanding {
+    /// The ways that calls took from one provider to another.
+    pub fn failovers(&self) -> &Failovers {
+        &self.accounts.failovers
+    }
+
+    fn provider(provider: &Arc<Provider>, account: Arc<Account>, now: Instant) -> ProviderStanding {
         let target = |(model, health): (Arc<str>, Arc<crate::policy::health::TargetHealth>)| {
             let reading = health.exact(now);
             let telling = reading.attempts > 0.0 || reading.state != State::Closed;
@@ -68,6 +76,7 @@ impl Standings {
             credentials: account.pool().standings(now),
             targets,
             provider: Arc::clone(provider),
+            account,
         }
     }
 }

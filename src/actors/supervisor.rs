@@ -22,7 +22,7 @@ use crate::policy::route::{Now, Plan, Router, Target};
 use crate::upstream::Link;
 
 /// Messages that wait at most; a sender waits beyond it.
-const MAILBOX: usize = 4096;
+pub const MAILBOX: usize = 4096;
 /// Milliseconds in a day.
 const DAY_MS: i64 = 86_400_000;
 

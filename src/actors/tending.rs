@@ -7,6 +7,7 @@ use tokio::time::{Instant as Moment, sleep_until};
 
 use super::provider::Factory;
 use crate::config::ProbeRule;
+use crate::policy::tally::Ejection;
 
 /// How often connections are kept from growing old: below the time after which an idle one is closed.
 const WARM: Duration = Duration::from_secs(20);
@@ -56,6 +57,7 @@ async fn probe(factory: &Factory, rule: &ProbeRule) {
     }
     let id = &link.provider.id;
     if account.is_down() {
+        account.tally.ejected(Ejection::HealthProbe);
         tracing::warn!(provider = %id, "probes fail: other providers come first");
     } else {
         tracing::info!(provider = %id, "probes go well again");

@@ -18,6 +18,7 @@ use crate::policy::account::Accounts;
 use crate::policy::health::{Observation, Sign};
 use crate::policy::route::Router;
 use crate::receipt::{Batch, CallRecord, Caller, Outcome, Receipt};
+use crate::store::KeyTable;
 use crate::upstream::Keyring;
 
 /// A completed attempt with 10 + 5 tokens at 1 and 2 units each, cost not yet computed.
@@ -69,6 +70,8 @@ pub const fn call() -> CallRecord {
         duration_us: 30_000,
         overhead_us: 40,
         ttft_us: Some(20_000),
+        key_id: None,
+        shed: None,
     }
 }
 
@@ -96,6 +99,11 @@ pub fn standings() -> Standings {
     accounts.of(&row, now).target(&Arc::from("m")).record(&seen, &row.breaker, now);
     current.settings.providers.insert("p".to_owned(), row);
     Standings::new(Arc::new(ArcSwap::from_pointee(current)), accounts)
+}
+
+/// A table without keys.
+pub fn keys() -> Arc<KeyTable> {
+    Arc::new(KeyTable::new(Arc::default()))
 }
 
 /// Passes on every batch it gets; takes the next only when the last was taken, if its channel is that small.

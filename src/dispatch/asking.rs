@@ -11,8 +11,9 @@ use super::Dispatch;
 use super::encoding::encode;
 use super::running::Running;
 use crate::actors::messages::{Assignee, Enqueue, Execute, Verdict};
+use crate::actors::provider;
 use crate::config::Route;
-use crate::error::Error;
+use crate::error::{Error, Shed};
 use crate::policy::admission::{Permit, Ticket};
 use crate::policy::budget::Hold;
 use crate::policy::route::{Hedge, Target};
@@ -41,6 +42,7 @@ pub enum Asked {
 pub struct Waiting {
     assignee: Assignee,
     ticket: Ticket,
+    since: Instant,
     ends: Instant,
 }
 
@@ -64,14 +66,19 @@ impl Dispatch {
                 tracing::debug!(request_id = %self.order.call.request_id, "retry budget spent");
                 return Err(self.last_word());
             }
+            let provider = Arc::clone(&assignee.provider.id);
             match self.ask(assignee, permit).await {
                 Ok(Asked::Running(lead)) => {
+                    self.arrived(&lead.assignee);
                     self.lead = Some(*lead);
                     return Ok(true);
                 }
                 Ok(Asked::Full(assignee)) => self.queue.full(assignee),
                 Err(error @ Error::Timeout(_)) => return Err(self.last.take().unwrap_or(error)),
-                Err(error) => self.queue.refused(error),
+                Err(error) => {
+                    self.turned_away(&provider);
+                    self.queue.refused(error);
+                }
             }
         }
     }
@@ -92,9 +99,13 @@ impl Dispatch {
                     self.queue.full_first(assignee);
                     return Ok(None);
                 }
+                let provider = Arc::clone(&assignee.provider.id);
                 match self.enqueue(assignee).await {
                     Ok(waiting) => self.waiting = Some(waiting),
-                    Err(error) => self.queue.refused(error),
+                    Err(error) => {
+                        self.turned_away(&provider);
+                        self.queue.refused(error);
+                    }
                 }
             }
             let Some(waiting) = &mut self.waiting else { continue };
@@ -102,16 +113,20 @@ impl Dispatch {
             match timeout_at(ends.min(patience_ends), &mut waiting.ticket).await {
                 Err(_) if patience_ends < ends => return Ok(None),
                 Ok(Ok(permit)) => {
-                    if let Some(Waiting { assignee, .. }) = self.waiting.take() {
+                    if let Some(Waiting { assignee, since, .. }) = self.waiting.take() {
+                        assignee.account.tally.queue_waited(since.elapsed());
                         return Ok(Some((assignee, Some(permit))));
                     }
                 }
                 // Its time is over, or another's turn came before it.
                 Err(_) | Ok(Err(_)) => {
                     if let Some(Waiting { assignee, .. }) = self.waiting.take() {
+                        assignee.account.tally.queue_timed_out();
+                        self.turned_away(&assignee.provider.id);
                         let message =
                             format!("{} has as many requests from here as it takes.", assignee.provider.id);
-                        self.queue.refused(Error::Overloaded { message, retry_after: QUEUE_RETRY });
+                        let why = Shed::QueueTimeout;
+                        self.queue.refused(Error::Shed { why, message, retry_after: QUEUE_RETRY });
                     }
                 }
             }
@@ -120,19 +135,23 @@ impl Dispatch {
 
     /// Takes a place in the queue of a provider that is full.
     async fn enqueue(&self, assignee: Assignee) -> Result<Waiting, Error> {
-        let ends = self.order.deadline.min(Instant::now() + assignee.provider.admission.queue_timeout);
+        let since = Instant::now();
+        let ends = self.order.deadline.min(since + assignee.provider.admission.queue_timeout);
         let message = Enqueue {
             target: assignee.target.clone(),
             share: self.order.share.clone(),
             deadline: ends.into_std(),
         };
-        let Ok(placed) = timeout_at(self.order.deadline, assignee.address.send(message)).await else {
+        let waits = self.providers.enter(provider::MAILBOX);
+        let placed = timeout_at(self.order.deadline, assignee.address.send(message)).await;
+        drop(waits);
+        let Ok(placed) = placed else {
             return Err(Error::Timeout(
                 "The gateway could not ask a provider in time; try again.".to_owned(),
             ));
         };
         let ticket = placed.map_err(|_| Error::Internal)??;
-        Ok(Waiting { assignee, ticket, ends })
+        Ok(Waiting { assignee, ticket, since, ends })
     }
 
     /// What a call says that has nobody left to ask: what an upstream said is worth more than that a further one
@@ -146,6 +165,9 @@ impl Dispatch {
         let floor = &assignee.account.floor;
         self.paid =
             self.paid || self.attempts == 0 || self.accounts.budget.spend(floor, std::time::Instant::now());
+        if !self.paid {
+            assignee.account.tally.unpaid();
+        }
         self.paid
     }
 
@@ -172,7 +194,9 @@ impl Dispatch {
         let (attempt, events) =
             self.attempt(&assignee, route, &envelope, (encoded.headers, encoded.body), money);
         self.sent_upstream.get_or_insert_with(std::time::Instant::now);
+        let waits = self.providers.enter(provider::MAILBOX);
         let verdict = timeout_at(self.order.deadline, address.send(Execute { attempt, permit })).await;
+        drop(waits);
         let Ok(verdict) = verdict else {
             return Err(Error::Timeout(
                 "The gateway could not ask a provider in time; try again.".to_owned(),
@@ -196,6 +220,7 @@ impl Dispatch {
                     hedge_at,
                     withheld,
                     since: Instant::now(),
+                    race: None,
                 })))
             }
         }

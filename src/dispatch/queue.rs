@@ -1,6 +1,7 @@
 //! Whom a call has yet to ask: first those with room, then, waiting, those that were full.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::actors::messages::Assignee;
 use crate::error::Error;
@@ -13,6 +14,8 @@ pub struct Queue {
     full: VecDeque<Assignee>,
     /// Attempts made at the target in front with other credentials.
     again: usize,
+    /// The provider that was last found full.
+    passed: Option<Arc<str>>,
     /// Why the targets that could not be asked could not.
     refusal: Option<Error>,
 }
@@ -20,7 +23,7 @@ pub struct Queue {
 impl Queue {
     /// All of them.
     pub fn new(targets: Vec<Assignee>) -> Self {
-        Self { targets: targets.into(), full: VecDeque::new(), again: 0, refusal: None }
+        Self { targets: targets.into(), full: VecDeque::new(), again: 0, passed: None, refusal: None }
     }
 
     /// Nobody is left.
@@ -36,7 +39,7 @@ impl Queue {
             if load.queued == 0 && load.in_flight < load.limit {
                 return Some(assignee);
             }
-            self.full.push_back(assignee);
+            self.full(assignee);
         }
         None
     }
@@ -58,20 +61,28 @@ impl Queue {
 
     /// It has no room.
     pub fn full(&mut self, assignee: Assignee) {
+        self.passed = Some(Arc::clone(&assignee.provider.id));
         self.full.push_back(assignee);
     }
 
-    /// An attempt failed: what the credential alone is to blame for is tried again with another one.
-    pub fn again(&mut self, assignee: Assignee, error: &Error) {
+    /// The provider that was found full since this was last asked, the latest of them.
+    pub fn passed(&mut self) -> Option<Arc<str>> {
+        self.passed.take()
+    }
+
+    /// An attempt failed: what the credential alone is to blame for is tried again with another one. True when it is.
+    pub fn again(&mut self, assignee: Assignee, error: &Error) -> bool {
         let credential = matches!(error, Error::UpstreamRateLimited { .. } | Error::UpstreamAuth(_));
         let now = std::time::Instant::now();
         let (_, credentials) = assignee.account.usable(&assignee.target.upstream, now);
-        if credential && self.again + 1 < credentials {
+        let again = credential && self.again + 1 < credentials;
+        if again {
             self.again += 1;
             self.targets.push_front(assignee);
         } else {
             self.again = 0;
         }
+        again
     }
 
     /// A target could not be asked. The reason that goes soonest is kept, else the latest.

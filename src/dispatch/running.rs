@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::way::Race;
 use crate::actors::messages::Assignee;
 use crate::upstream::ReplyEvent;
 use crate::wire::envelope::{AttemptNote, Envelope};
@@ -27,6 +28,8 @@ pub struct Running {
     pub withheld: BytesMut,
     /// Since when it runs.
     pub since: Instant,
+    /// It runs beside a slow one.
+    pub race: Option<Race>,
 }
 
 impl Running {

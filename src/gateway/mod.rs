@@ -118,7 +118,8 @@ impl Gateway {
         let accounts = Arc::<Accounts>::default();
         let live = in_force(settings, catalog, &accounts)?;
         let standings = Standings::new(Arc::clone(&live), Arc::clone(&accounts));
-        let metrics = Metrics::launch(gauges.clone(), standings.clone()).map_err(failed("metrics: "))?;
+        let metrics = Metrics::launch(gauges.clone(), standings.clone(), Arc::clone(&keys))
+            .map_err(failed("metrics: "))?;
         let billing = billing(settings, &store, &metrics, &gauges);
         let (idempotency, keeping) = answers::kept(settings, &store, &gauges);
         let shared = Shared {

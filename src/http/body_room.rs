@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::Error;
+use crate::error::{Error, Shed};
 
 /// Bytes of every body that need no lease; the bound on connections bounds them.
 const FREE_BYTES: u64 = 64 * 1024;
@@ -54,7 +54,11 @@ impl Lease {
             self.room.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(more));
         if taken.is_err() {
             let message = "The gateway has no room for another large request just now; try again shortly.";
-            return Err(Error::Overloaded { message: message.to_owned(), retry_after: RETRY_AFTER });
+            return Err(Error::Shed {
+                why: Shed::BodyMemory,
+                message: message.to_owned(),
+                retry_after: RETRY_AFTER,
+            });
         }
         self.leased += more;
         Ok(())

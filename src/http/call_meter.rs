@@ -25,7 +25,6 @@ pub struct CallMeter {
     outbox: Rc<Outbox>,
     started: Instant,
     request_id: Arc<str>,
-    key_id: Option<Arc<str>>,
     record: CallRecord,
     in_flight: Option<InFlightGuard>,
 }
@@ -42,7 +41,6 @@ impl CallMeter {
             outbox: Rc::clone(outbox),
             started: Instant::now(),
             request_id,
-            key_id: None,
             record: CallRecord {
                 route,
                 status: CLIENT_CLOSED,
@@ -53,6 +51,8 @@ impl CallMeter {
                 duration_us: 0,
                 overhead_us: 0,
                 ttft_us: None,
+                key_id: None,
+                shed: None,
             },
             in_flight: Some(in_flight.enter()),
         }
@@ -60,7 +60,7 @@ impl CallMeter {
 
     /// The caller is known.
     pub fn caller(&mut self, key_id: &Arc<str>) {
-        self.key_id = Some(Arc::clone(key_id));
+        self.record.key_id = Some(Arc::clone(key_id));
     }
 
     /// It is a streaming request.
@@ -129,6 +129,9 @@ impl CallMeter {
         }
         self.record.outcome = Outcome::Failed;
         self.record.error = Some(class.label);
+        if let Error::Shed { why, .. } = error {
+            self.record.shed = Some(*why);
+        }
     }
 }
 
@@ -143,7 +146,7 @@ impl Drop for CallMeter {
         let CallRecord { route, status, error, outcome, stream, attempts, .. } = self.record;
         let CallRecord { duration_us, overhead_us, ttft_us, .. } = self.record;
         tracing::info!(
-            request_id = %self.request_id, key_id = self.key_id.as_deref(), route, status,
+            request_id = %self.request_id, key_id = self.record.key_id.as_deref(), route, status,
             outcome = outcome.as_str(), error, stream, attempts, duration_us, overhead_us, ttft_us, "request"
         );
         self.outbox.call(self.record.clone());

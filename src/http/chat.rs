@@ -19,7 +19,7 @@ use super::unread::holding;
 use super::{door, stream};
 use crate::chat::{ChatRequest, Routing, request};
 use crate::dispatch::{self, Dispatch, Order, Question, Step, explain};
-use crate::error::Error;
+use crate::error::{Error, Shed};
 use crate::policy::admission::Share;
 use crate::policy::quota::{Gauge, QuotaPermit, Snapshot};
 use crate::policy::route::{Ask, session_hash};
@@ -49,7 +49,7 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
         limits: front.limits(),
     };
     let request_id = Arc::clone(&context.request_id);
-    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, ROUTE, request_id);
+    let mut meter = CallMeter::start(&front.outbox, &front.load.in_flight, ROUTE, request_id);
     let entered = enter(&request, &mut payload, &front, &mut context, &mut meter).await;
     let mut response = match entered {
         Ok(Entered::Dispatched(dispatch, None)) => answer(*dispatch, meter, context, &front).await,
@@ -138,7 +138,7 @@ async fn enter(
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let fleet = front.fleet.clone().map(|fleet| (fleet, member.payers()));
     let (created_s, fetcher, session) = (door::now_ms() / 1000, front.fetcher.clone(), ask.session);
-    let dispatch = Dispatch::assign(&front.supervisor, member, ask, deadline, move || {
+    let dispatch = Dispatch::assign(&front.supervisor, &front.load, member, ask, deadline, move || {
         let request = Arc::new(parsed);
         Ok(Order {
             call,
@@ -245,16 +245,15 @@ fn has_memory(front: &Front) -> Result<(), Error> {
         return Ok(());
     }
     let message = "The gateway is short of memory just now; try again shortly.".to_owned();
-    Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) })
+    Err(Error::Shed { why: Shed::Memory, message, retry_after: Duration::from_secs(1) })
 }
 
 /// Refuses while the process ends, or while receipts find no room.
 fn takes_calls(front: &Front) -> Result<(), Error> {
-    if front.readiness.takes_calls() && !front.outbox.is_full() {
-        return Ok(());
-    }
+    let ends = (!front.readiness.takes_calls()).then_some(Shed::Draining);
+    let Some(why) = ends.or_else(|| front.outbox.sheds()) else { return Ok(()) };
     let message = "The gateway takes no new requests just now; try again shortly.".to_owned();
-    Err(Error::Overloaded { message, retry_after: Duration::from_secs(1) })
+    Err(Error::Shed { why, message, retry_after: Duration::from_secs(1) })
 }
 
 /// What routing is asked, headers included; `routing` is what the key says.

@@ -8,6 +8,7 @@ use actix::Addr;
 
 use super::body_room::BodyRoom;
 use super::idempotent::Idempotency;
+use crate::actors::cells::CellLoad;
 use crate::actors::gauges::Gauges;
 use crate::actors::live::Live;
 use crate::actors::outbox::Outbox;
@@ -28,8 +29,10 @@ pub struct Front {
     pub fleet: Option<Fleet>,
     /// Where call records go.
     pub outbox: Rc<Outbox>,
-    /// Calls in flight.
+    /// Process-wide numbers.
     pub gauges: Gauges,
+    /// Those of this cell: calls in flight, messages that wait.
+    pub load: CellLoad,
     /// What is in force.
     pub live: Live,
     /// Whether calls are taken.

@@ -64,7 +64,7 @@ fn respond(
     answer: impl FnOnce(&Seen<'_>) -> Result<String, Error>,
 ) -> HttpResponse {
     let id = door::request_id(request.headers());
-    let mut meter = CallMeter::start(&front.outbox, &front.gauges.in_flight, route, Arc::clone(&id));
+    let mut meter = CallMeter::start(&front.outbox, &front.load.in_flight, route, Arc::clone(&id));
     let now_ms = door::now_ms();
     let today = crate::rfc3339::format_ms(now_ms);
     let today = today.get(..10).unwrap_or_default();

@@ -50,6 +50,9 @@ impl Readiness {
     /// Goes forward to `stage`; going back is ignored, so that a late start cannot undo a drain.
     pub fn advance(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::Relaxed);
+        if stage >= Stage::Leaving {
+            self.gauges.drain.begin();
+        }
     }
 
     /// Where the process is.

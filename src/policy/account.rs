@@ -13,6 +13,7 @@ use super::admission::Gate;
 use super::health::TargetHealth;
 use super::pool::Pool;
 use super::retry::{Budget, Floor};
+use super::tally::{Failovers, Tally};
 use crate::config::{AdmissionRule, Provider};
 
 /// Models of one provider whose health is kept apart at most, known to the catalogue and not; the others share one.
@@ -29,6 +30,8 @@ pub struct Account {
     pub gate: Arc<Gate>,
     /// Further attempts that it takes whatever the budget says.
     pub floor: Floor,
+    /// What is counted of it.
+    pub tally: Tally,
     targets: Targets,
     /// Models that the catalogue does not know: callers make names up, and must not crowd out those that it knows.
     strangers: Targets,
@@ -66,6 +69,7 @@ impl Account {
             }),
             gate: Arc::default(),
             floor: Floor::default(),
+            tally: Tally::default(),
             targets: DashMap::new(),
             strangers: DashMap::new(),
             others: Arc::new(TargetHealth::probed(&down)),
@@ -185,6 +189,8 @@ pub struct Accounts {
     by_id: DashMap<Arc<str>, Arc<Account>>,
     /// What is left for further attempts.
     pub budget: Budget,
+    /// The ways that calls took from one of them to another.
+    pub failovers: Failovers,
 }
 
 impl Accounts {

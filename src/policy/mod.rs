@@ -12,5 +12,6 @@ pub mod pool;
 pub mod quota;
 pub mod retry;
 pub mod route;
+pub mod tally;
 pub mod tokens;
 pub mod vault;

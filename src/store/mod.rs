@@ -35,7 +35,9 @@ pub use group::{
 pub use group_json::group_json;
 pub use idempotency::{Claim, Held, Stored};
 pub use key_json::{key_json, key_json_with_text};
-pub use key_table::{BudgetFollower, GroupEntry, Groups, KeyEntry, KeyTable, Member, POLL_INTERVAL, PurseOf};
+pub use key_table::{
+    BudgetFollower, GroupEntry, Groups, Holder, KeyEntry, KeyTable, Member, POLL_INTERVAL, PurseOf,
+};
 pub use open::{Migrated, migrate, open, open_patiently};
 pub use postgres::PostgresStore;
 pub use rows::{

@@ -223,7 +223,7 @@ async fn drive(
     begun: &Cell<bool>,
 ) -> Result<Option<ClientResponse>, Stop> {
     *proof = link.prove(&attempt.out).await.map_err(|error| Stop::Failed { error, reached: false })?;
-    let mut response = send(link, attempt, proof, meter.reached())
+    let mut response = send(link, attempt, proof, meter)
         .await
         .map_err(|failure| Stop::Failed { error: failure.error, reached: failure.reached })?;
     let status = response.status().as_u16();
@@ -254,7 +254,7 @@ async fn send(
     link: &Link,
     attempt: &Attempt,
     proof: &Proof,
-    reached: Rc<Cell<bool>>,
+    meter: &mut Meter,
 ) -> Result<ClientResponse, SendFailure> {
     let provider = &link.provider;
     let limit = attempt.timeouts.connect + attempt.timeouts.head;
@@ -268,7 +268,7 @@ async fn send(
         reached: false,
         maybe_stale: false,
     };
-    let sending = link.send(&attempt.out, proof, reached, attempt.timeouts.connect);
+    let sending = link.send(&attempt.out, proof, meter.reached(), attempt.timeouts.connect);
     let first = timeout(limit, sending).await.map_err(late)?.map_err(unsendable)?;
     let failed = match first.result {
         Ok(response) => return Ok(response),
@@ -279,6 +279,7 @@ async fn send(
         return Err(failed);
     }
     tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
+    meter.resent();
     let second =
         timeout(limit, link.send_fresh(&attempt.out, proof).map_err(unsendable)?).await.map_err(late)?;
     // The first connection was there: the upstream may have read the request, whatever became of the second.

@@ -38,6 +38,8 @@ pub struct Finished {
     pub credential: Option<(Arc<Credential>, bool)>,
     /// What it says of the target and the credential.
     pub seen: Observation,
+    /// It was sent once more, on a fresh connection.
+    pub resent: bool,
 }
 
 /// What an attempt holds while it lasts: its place at the provider, and under its credential's limits.
@@ -84,6 +86,7 @@ pub struct Meter {
     request_len: usize,
     status: u16,
     reached: Rc<Cell<bool>>,
+    resent: bool,
     outcome: Outcome,
     error: Option<&'static str>,
     sign: Sign,
@@ -123,6 +126,7 @@ impl Meter {
             request_len: request.len(),
             status: 0,
             reached: Rc::default(),
+            resent: false,
             // Until proven otherwise; a drop leaves it so.
             outcome: Outcome::Cancelled,
             error: Some("cancelled"),
@@ -166,6 +170,11 @@ impl Meter {
     /// cancelled while it connects has cost nothing, and is no row.
     pub fn reached(&self) -> Rc<Cell<bool>> {
         Rc::clone(&self.reached)
+    }
+
+    /// The pooled connection was closed: it is sent once more, on a fresh one.
+    pub fn resent(&mut self) {
+        self.resent = true;
     }
 
     /// The response head arrived.
@@ -395,8 +404,8 @@ impl Meter {
         }
         let chosen = self.held.as_ref().map(|held| &held.credential);
         let credential = chosen.map(|chosen| (Arc::clone(&chosen.credential), chosen.probe));
-        let finished =
-            Finished { target: self.target.clone(), credential, seen: self.observation(usage.as_ref()) };
+        let (target, resent) = (self.target.clone(), self.resent);
+        let finished = Finished { target, credential, seen: self.observation(usage.as_ref()), resent };
         let time_ms = (self.sinks.now_ms)();
         let mut cost = usage.as_ref().and_then(|usage| self.charged(usage));
         if self.free_if_cancelled && self.outcome == Outcome::Cancelled {

@@ -35,6 +35,7 @@ async fn leave(script: Script, stream: bool) -> (Gateway, Vec<Value>) {
     }
     assert!(closed_after.iter().min().is_some_and(|quickest| *quickest < AT_ONCE), "{closed_after:?}");
     gateway.idle().await;
+    gateway.counted("llm_gateway_reserved_usd", 0.0).await;
     let rows = gateway.ledger(CALLS).await;
     assert_eq!(rows.len(), CALLS);
     (gateway, rows)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use llm_gateway::error::Error;
+use llm_gateway::error::{Error, Shed};
 use llm_gateway::stub::BEHAVIOURS;
 
 fn root() -> &'static Path {
@@ -97,6 +97,7 @@ fn errors() -> Vec<Error> {
         Error::UpstreamRateLimited { message: text(), retry_after: None },
         Error::UpstreamAuth(text()),
         Error::Overloaded { message: text(), retry_after: wait },
+        Error::Shed { why: Shed::Memory, message: text(), retry_after: wait },
         Error::NoCredentials(text()),
         Error::Timeout(text()),
         Error::Internal,
@@ -125,6 +126,7 @@ fn errors() -> Vec<Error> {
             | Error::UpstreamAuth(_)
             | Error::Upstream { .. }
             | Error::Overloaded { .. }
+            | Error::Shed { .. }
             | Error::NoCredentials(_)
             | Error::Timeout(_)
             | Error::Internal => {}

@@ -16,6 +16,7 @@ mod budgets;
 mod chat;
 mod clock;
 mod config_files;
+mod counted;
 mod credentials;
 mod crowds;
 mod declared;

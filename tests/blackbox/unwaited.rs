@@ -49,6 +49,7 @@ async fn a_provider_that_charges_for_all_of_it_is_read_to_the_end() {
     leave_a_stream(&client).await;
     gateway.idle().await;
     assert_ne!(budget(&gateway, &id).await["reserved_usd"], "0", "it still runs, and is paid for");
+    assert!(gateway.metric("llm_gateway_reserved_usd").await > 0.0);
     gate.add_permits(1);
     let row = &gateway.whole_ledger(1).await[0];
     assert_eq!((&row["outcome"], &row["estimated"]), (&json!("cancelled"), &json!(false)));
@@ -56,6 +57,7 @@ async fn a_provider_that_charges_for_all_of_it_is_read_to_the_end() {
     assert_eq!(row["cost_usd"], "0.000039");
     let status = budget(&gateway, &id).await;
     assert_eq!((&status["spent_usd"], &status["reserved_usd"]), (&json!("0.000039"), &json!("0")));
+    gateway.counted("llm_gateway_reserved_usd", 0.0).await;
 }
 
 #[tokio::test]

@@ -64,10 +64,17 @@ impl Billing {
 
     /// Metrics gets the completed batch; a full mailbox there costs numbers, never money.
     fn measure(&mut self, batch: Arc<Batch>) {
+        self.gauges.metrics.sent();
         let why = match self.metrics.try_send(batch) {
             Ok(()) => return,
-            Err(SendError::Full(_)) => "the metrics actor lags",
-            Err(SendError::Closed(_)) => "the metrics actor is gone",
+            Err(SendError::Full(_)) => {
+                self.gauges.metrics.found_full();
+                "the metrics actor lags"
+            }
+            Err(SendError::Closed(_)) => {
+                self.gauges.metrics.taken();
+                "the metrics actor is gone"
+            }
         };
         self.batches_unmeasured += 1;
         if self.batches_unmeasured.is_power_of_two() {
@@ -90,6 +97,7 @@ impl Handler<Arc<Batch>> for Billing {
     type Result = ();
 
     fn handle(&mut self, batch: Arc<Batch>, ctx: &mut Self::Context) {
+        self.gauges.billing.taken();
         let batch = completed(batch);
         // An attempt that found no connection is a number for Metrics and no row of the ledger.
         let reached = || batch.receipts.iter().filter(|receipt| receipt.reached);

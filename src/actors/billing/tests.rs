@@ -199,7 +199,9 @@ async fn receipts_travel_from_an_outbox_to_a_real_store() {
     let (_folder, store) = crate::store::testing::store().await;
     let store: Arc<dyn Store> = Arc::new(store);
     let gauges = Gauges::default();
-    let metrics = Metrics::launch(gauges.clone(), crate::actors::testing::standings()).unwrap();
+    let metrics =
+        Metrics::launch(gauges.clone(), crate::actors::testing::standings(), crate::actors::testing::keys())
+            .unwrap();
     let ledger: Arc<dyn Ledger> = Arc::new(Arc::clone(&store));
     let billing = Billing::launch(ledger, metrics.clone().recipient(), gauges.clone(), Pace::default());
     let outbox = Outbox::new(billing.clone().recipient(), gauges.unsettled);

@@ -3,7 +3,7 @@
 use prometheus::{Counter, Gauge, Registry};
 
 use super::names::Metric;
-use super::series;
+use super::registered;
 use crate::actors::gauges::Gauges;
 
 /// The instruments.
@@ -23,12 +23,12 @@ impl Shown {
     /// The registry refuses: a name twice, or not a name.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            bytes: series::gauge(registry, Metric::JournalBytes)?,
-            lag: series::gauge(registry, Metric::JournalLag)?,
-            state: series::gauge(registry, Metric::JournalState)?,
-            in_memory: series::gauge(registry, Metric::ReceiptsInMemory)?,
-            failures: series::counter(registry, Metric::JournalFailures)?,
-            missed: series::counter(registry, Metric::Unjournalled)?,
+            bytes: registered::gauge(registry, Metric::JournalBytes)?,
+            lag: registered::gauge(registry, Metric::JournalLag)?,
+            state: registered::gauge(registry, Metric::JournalState)?,
+            in_memory: registered::gauge(registry, Metric::ReceiptsInMemory)?,
+            failures: registered::counter(registry, Metric::JournalFailures)?,
+            missed: registered::counter(registry, Metric::Unjournalled)?,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Label values under a cap: what makes every label bounded by construction.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -7,8 +8,28 @@ use std::sync::Arc;
 pub const OTHER: &str = "other";
 /// Models that label series at most, over the life of the process.
 pub const MODELS_MAX: usize = 1_000;
+/// Pairs of a provider and a model that label series at most; the models of further ones are [`OTHER`].
+pub const PAIRS_MAX: usize = 2_000;
+/// Keys that label series at most, over the life of the process.
+pub const KEYS_MAX: usize = 1_000;
+/// Budgets, and limits, that are told of at most: those that are used most.
+pub const TOLD_MAX: usize = 100;
+/// Longest label value that an operator made up, bytes; a longer one is cut and ends with an ellipsis.
+pub const TEXT_MAX: usize = 128;
 /// Providers that label series at most, over the life of the process.
 pub const PROVIDERS_MAX: usize = 200;
+
+/// A value that is not too long.
+pub fn short(text: &str) -> Cow<'_, str> {
+    if text.len() <= TEXT_MAX {
+        return Cow::Borrowed(text);
+    }
+    let cut = text.get(..text.floor_char_boundary(TEXT_MAX - ELLIPSIS.len_utf8())).unwrap_or("");
+    Cow::Owned(format!("{cut}{ELLIPSIS}"))
+}
+
+/// What a value ends with that was cut.
+const ELLIPSIS: char = '…';
 
 /// The values of one label, first come, first served; all later ones are [`OTHER`].
 #[derive(Debug)]

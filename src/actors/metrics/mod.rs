@@ -1,17 +1,23 @@
 //! Metrics: the process-wide actor that turns receipts and call records into Prometheus series.
 //!
 //! Why an actor on a thread of its own: a scrape formats thousands of lines, and no call should wait for it.
-//! Gauges are not sent here: they are shared atomics, read at each scrape.
+//! Gauges are not sent here: they are shared atomics, read at each scrape. Series with labels are written by
+//! [`exposition`], the others are in a registry.
 //!
 //! Invariants: the number of series is bounded whatever clients send; every metric is a row of [`names`].
 
+mod busy;
+mod exposition;
 mod journal;
+mod keys;
 pub mod labels;
 pub mod names;
 mod process;
+mod registered;
 mod series;
 mod shared;
 mod shown;
+mod spending;
 #[cfg(test)]
 mod tests;
 
@@ -20,17 +26,20 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 use prometheus::{Counter, Gauge, IntCounter, Registry, TextEncoder};
-use tracing::error;
 
+use self::busy::Busy;
+use self::keys::Keys;
 use self::names::Metric;
 use self::process::Process;
 pub use self::process::resident;
 use self::series::Series;
 use self::shared::Shared;
 use self::shown::Shown;
+use self::spending::{Spending, usd};
 use crate::actors::gauges::{Gauges, Idempotent};
 use crate::actors::standing::Standings;
 use crate::receipt::Batch;
+use crate::store::KeyTable;
 
 /// Batches and scrapes that wait for Metrics at most; Billing counts and logs what finds no room.
 pub const MAILBOX: usize = 1_024;
@@ -41,7 +50,11 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 /// Counts what ended, and renders it.
 pub struct Metrics {
     registry: Registry,
+    keys: Arc<KeyTable>,
     series: Series,
+    by_key: Keys,
+    spending: Spending,
+    busy: Busy,
     gauges: Gauges,
     in_flight: Gauge,
     unsettled: Gauge,
@@ -57,9 +70,13 @@ pub struct Metrics {
     webhook_failures: Counter,
     cpu: Counter,
     memory: Gauge,
+    threads: Gauge,
     fds: Gauge,
     fds_max: Gauge,
-    failures: u64,
+    reserved: Gauge,
+    scrape: Gauge,
+    /// Bytes of the last scrape: the next one is about as long.
+    length: usize,
 }
 
 impl Metrics {
@@ -67,20 +84,24 @@ impl Metrics {
     ///
     /// # Errors
     /// The table of names is inconsistent, which a test rules out.
-    pub fn new(gauges: Gauges, standings: Standings) -> Result<Self, prometheus::Error> {
+    pub fn new(gauges: Gauges, standings: Standings, keys: Arc<KeyTable>) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let gauge = |metric| series::gauge(&registry, metric);
+        let gauge = |metric| registered::gauge(&registry, metric);
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         gauge(Metric::ProcessStart)?.set(started.as_secs_f64());
-        let build = series::labelled_gauge(&registry, Metric::BuildInfo)?;
+        let build = registered::labelled_gauge(&registry, Metric::BuildInfo)?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
-        let idempotent = series::int_counter(&registry, Metric::Idempotent)?;
+        let idempotent = registered::int_counter(&registry, Metric::Idempotent)?;
         let idempotent = Idempotent::ALL.map(|(what, label)| {
             idempotent.get_metric_with_label_values(&[label]).map(|counter| (what, counter))
         });
         Ok(Self {
             idempotent: idempotent.into_iter().collect::<Result<_, _>>()?,
-            series: Series::new(&registry)?,
+            keys,
+            series: Series::new(),
+            by_key: Keys::new(),
+            spending: Spending::new(),
+            busy: Busy::new(),
             in_flight: gauge(Metric::InFlight)?,
             unsettled: gauge(Metric::Unsettled)?,
             store_up: gauge(Metric::StoreUp)?,
@@ -89,16 +110,19 @@ impl Metrics {
             journal: journal::Shown::new(&registry)?,
             config: gauge(Metric::ConfigReloaded)?,
             config_at: gauge(Metric::ConfigReloadedAt)?,
-            providers: Shown::new(standings, &registry)?,
-            alerts: series::counter(&registry, Metric::BudgetAlerts)?,
-            webhook_failures: series::counter(&registry, Metric::WebhookFailures)?,
-            cpu: series::counter(&registry, Metric::ProcessCpu)?,
+            providers: Shown::new(standings),
+            alerts: registered::counter(&registry, Metric::BudgetAlerts)?,
+            webhook_failures: registered::counter(&registry, Metric::WebhookFailures)?,
+            cpu: registered::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
             fds_max: gauge(Metric::ProcessFdsMax)?,
+            threads: gauge(Metric::ProcessThreads)?,
+            reserved: gauge(Metric::Reserved)?,
+            scrape: gauge(Metric::ScrapeDuration)?,
             registry,
             gauges,
-            failures: 0,
+            length: 0,
         })
     }
 
@@ -106,27 +130,50 @@ impl Metrics {
     ///
     /// # Errors
     /// As [`Metrics::new`].
-    pub fn launch(gauges: Gauges, standings: Standings) -> Result<Addr<Self>, prometheus::Error> {
-        let metrics = Self::new(gauges, standings)?;
+    pub fn launch(
+        gauges: Gauges,
+        standings: Standings,
+        keys: Arc<KeyTable>,
+    ) -> Result<Addr<Self>, prometheus::Error> {
+        let metrics = Self::new(gauges, standings, keys)?;
         let arbiter = Arbiter::new();
         Ok(Self::start_in_arbiter(&arbiter.handle(), move |_| metrics))
     }
 
     /// Counts one batch.
-    fn count(&mut self, batch: &Batch) {
-        let calls = batch.calls.iter().map(|call| self.series.call(call)).filter_map(Result::err).last();
-        let attempts =
-            batch.receipts.iter().map(|receipt| self.series.attempt(receipt)).filter_map(Result::err).last();
-        if let Some(error) = calls.or(attempts) {
-            self.failures += 1;
-            if self.failures.is_power_of_two() {
-                error!(batches = self.failures, "metrics could not count everything: {error}");
-            }
+    pub fn count(&mut self, batch: &Batch) {
+        for call in &batch.calls {
+            self.series.call(call);
+            self.by_key.call(call);
+        }
+        for receipt in &batch.receipts {
+            self.series.attempt(receipt);
+            self.by_key.attempt(receipt);
         }
     }
 
     /// The exposition, text format 0.0.4.
-    fn render(&self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// What the registry's encoder said.
+    pub fn render(&mut self) -> Result<String, String> {
+        let started = Instant::now();
+        self.update(started);
+        let mut out = String::with_capacity(self.length + self.length / 8);
+        let registered = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut out);
+        registered.map_err(|error| error.to_string())?;
+        self.series.write(&mut out);
+        self.by_key.write(&mut out);
+        self.spending.write(&mut out);
+        self.providers.write(&mut out);
+        self.busy.write(&mut out);
+        self.length = out.len();
+        self.scrape.set(started.elapsed().as_secs_f64());
+        Ok(out)
+    }
+
+    /// Takes over what is not sent here.
+    fn update(&mut self, now: Instant) {
         self.in_flight.set(self.gauges.in_flight.get() as f64);
         self.unsettled.set(self.gauges.unsettled_receipts() as f64);
         self.journal.update(&self.gauges);
@@ -142,15 +189,21 @@ impl Metrics {
         for (counter, count) in [(&self.alerts, told), (&self.webhook_failures, failed)] {
             counter.inc_by(count as f64 - counter.get());
         }
-        self.providers.update(Instant::now());
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        self.by_key.update(&self.keys);
+        self.spending.update(&self.keys, now, now_ms);
+        self.reserved.set(usd(self.keys.reserved()));
+        self.providers.update(now);
+        self.busy.update(&self.gauges);
         if let Some(process) = Process::read() {
             self.cpu.reset();
             self.cpu.inc_by(process.cpu_seconds);
             self.memory.set(process.resident_bytes as f64);
+            self.threads.set(process.threads as f64);
             self.fds.set(process.open_fds as f64);
             self.fds_max.set(process.max_fds.map_or(f64::INFINITY, |max| max as f64));
         }
-        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(|error| error.to_string())
     }
 }
 
@@ -166,6 +219,7 @@ impl Handler<Arc<Batch>> for Metrics {
     type Result = ();
 
     fn handle(&mut self, batch: Arc<Batch>, _: &mut Self::Context) {
+        self.gauges.metrics.taken();
         self.count(&batch);
     }
 }

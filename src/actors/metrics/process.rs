@@ -15,6 +15,8 @@ pub struct Process {
     pub resident_bytes: u64,
     /// Open file descriptors.
     pub open_fds: u64,
+    /// Threads.
+    pub threads: u64,
     /// File descriptors allowed; `None` when there is no limit.
     pub max_fds: Option<u64>,
 }
@@ -28,6 +30,7 @@ impl Process {
         Some(Self {
             cpu_seconds: cpu_seconds(&stat)?,
             resident_bytes: resident_bytes(&status)?,
+            threads: threads(&status)?,
             open_fds: fs::read_dir("/proc/self/fd").ok()?.count() as u64,
             max_fds: max_fds(&limits),
         })
@@ -53,6 +56,11 @@ fn resident_bytes(status: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// `Threads` of `status`.
+fn threads(status: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+}
+
 /// The soft limit in `limits`.
 fn max_fds(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
@@ -68,6 +76,7 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 100 1000 200";
         assert_eq!(cpu_seconds(stat), Some(3.0));
         assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t    2048 kB\n"), Some(2_097_152));
+        assert_eq!(threads("VmRSS:\t 1 kB\nThreads:\t17\n"), Some(17));
         assert_eq!(
             max_fds("Max open files            1024                 4096                 files"),
             Some(1024)
@@ -83,6 +92,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn this_process_has_memory_and_files() {
         let process = Process::read().unwrap();
-        assert!(process.resident_bytes > 1 << 20 && process.open_fds >= 3, "{process:?}");
+        assert!(
+            process.resident_bytes > 1 << 20 && process.open_fds >= 3 && process.threads >= 1,
+            "{process:?}"
+        );
     }
 }

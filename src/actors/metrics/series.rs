@@ -1,49 +1,51 @@
-//! The series: the registry's instruments, and handles to those in use.
+//! The series that receipts and call records feed, and handles to those in use.
 //!
-//! Why handles: looking a series up by its labels hashes and compares every label; a handle is one map look-up
-//! for all series of a call or an attempt.
+//! Why handles: looking a series up by its labels writes and compares every label; a handle is one map look-up for all
+//! series of a call or an attempt.
 //!
-//! Invariants: every instrument comes from the table in [`names`](super::names); the maps are bounded, and what
-//! exceeds them is counted under `other`, never left out.
+//! Invariants: every series comes from the table in [`names`](super::names); the maps are bounded, and what exceeds them
+//! is counted under `other`, never left out.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::sync::Arc;
 
-use prometheus::core::Collector;
-use prometheus::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    Opts, Registry,
-};
-
-use super::labels::{Capped, MODELS_MAX, OTHER, PROVIDERS_MAX};
-use super::names::{Kind, Metric};
+use super::exposition::{Distribution, Family};
+use super::labels::{Capped, MODELS_MAX, OTHER, PAIRS_MAX, PROVIDERS_MAX};
+use super::names::Metric;
+use crate::error::Shed;
+use crate::money::UNITS_PER_USD;
 use crate::receipt::{CallRecord, Outcome, Receipt};
 
-/// Combinations of labels with handles at most, each for calls and for attempts.
+/// Combinations of labels at most, each for calls and for how attempts ended.
 pub const HANDLES_MAX: usize = 10_000;
 
 /// Values of the `kind` label of tokens.
 const TOKEN_KINDS: [&str; 5] = ["prompt", "cached", "cache_write", "completion", "reasoning"];
 
-type Result<T> = std::result::Result<T, prometheus::Error>;
+/// Every outcome, by its number.
+pub const OUTCOMES: [Outcome; 3] = [Outcome::Completed, Outcome::Failed, Outcome::Cancelled];
 
-/// Instruments fed by receipts and call records.
+/// Series of calls and attempts.
 pub struct Series {
-    requests: IntCounterVec,
-    request_duration: HistogramVec,
-    overhead: HistogramVec,
-    attempts: IntCounterVec,
-    upstream_duration: HistogramVec,
-    first_token: HistogramVec,
-    tokens: IntCounterVec,
-    cost: CounterVec,
-    unpriced: IntCounterVec,
+    requests: Family<u64>,
+    request_duration: Family<Distribution>,
+    overhead: Family<Distribution>,
+    sheds: Family<u64>,
+    attempts: Family<u64>,
+    upstream_duration: Family<Distribution>,
+    first_token: Family<Distribution>,
+    per_token: Family<Distribution>,
+    tokens: Family<u64>,
+    cost: Family<f64>,
+    unpriced: Family<u64>,
     providers: Capped,
     models: Capped,
-    call_handles: HashMap<CallKey, CallHandles>,
-    attempt_handles: HashMap<AttemptKey, AttemptHandles>,
+    calls: HashMap<CallKey, CallHandles>,
+    pairs: HashMap<Pair, usize>,
+    handles: Vec<PairHandles>,
+    /// How attempts ended, over all pairs.
+    ends: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,204 +56,193 @@ struct CallKey {
     stream: bool,
 }
 
+/// Places of series.
+#[derive(Clone, Copy)]
 struct CallHandles {
-    requests: IntCounter,
-    duration: Histogram,
-    overhead: Histogram,
+    requests: usize,
+    duration: usize,
+    overhead: usize,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct AttemptKey {
-    provider: Arc<str>,
-    model: Arc<str>,
-    outcome: Outcome,
-    error: Option<&'static str>,
-}
+/// A provider and a model, as they are labelled.
+type Pair = (Arc<str>, Arc<str>);
 
-struct AttemptHandles {
-    attempts: IntCounter,
-    duration: Histogram,
-    first_token: Histogram,
-    tokens: [IntCounter; TOKEN_KINDS.len()],
-    cost: Counter,
-    unpriced: IntCounter,
+/// Places of the series of one pair.
+struct PairHandles {
+    pair: Pair,
+    first_token: Option<usize>,
+    per_token: Option<usize>,
+    durations: [Option<usize>; OUTCOMES.len()],
+    tokens: [usize; TOKEN_KINDS.len()],
+    cost: usize,
+    unpriced: usize,
+    ends: Vec<(Outcome, Option<&'static str>, usize)>,
 }
 
 impl Series {
-    /// Instruments without any series yet, registered.
-    ///
-    /// # Errors
-    /// The registry refuses: a name twice, or not a name.
-    pub fn new(registry: &Registry) -> Result<Self> {
-        Ok(Self {
-            requests: int_counter(registry, Metric::Requests)?,
-            request_duration: histogram(registry, Metric::RequestDuration)?,
-            overhead: histogram(registry, Metric::Overhead)?,
-            attempts: int_counter(registry, Metric::Attempts)?,
-            upstream_duration: histogram(registry, Metric::UpstreamDuration)?,
-            first_token: histogram(registry, Metric::TimeToFirstToken)?,
-            tokens: int_counter(registry, Metric::Tokens)?,
-            cost: register(registry, CounterVec::new(opts(Metric::Cost), labels(Metric::Cost))?)?,
-            unpriced: int_counter(registry, Metric::Unpriced)?,
+    /// Without calls or attempts.
+    pub fn new() -> Self {
+        let mut sheds = Family::new(Metric::Sheds);
+        // In the order of the reasons, so that a reason is its place.
+        Shed::ALL.into_iter().for_each(|(_, word)| sheds.set(&[word], 0));
+        Self {
+            requests: Family::new(Metric::Requests),
+            request_duration: Family::new(Metric::RequestDuration),
+            overhead: Family::new(Metric::Overhead),
+            sheds,
+            attempts: Family::new(Metric::Attempts),
+            upstream_duration: Family::new(Metric::UpstreamDuration),
+            first_token: Family::new(Metric::TimeToFirstToken),
+            per_token: Family::new(Metric::TimePerOutputToken),
+            tokens: Family::new(Metric::Tokens),
+            cost: Family::new(Metric::Cost),
+            unpriced: Family::new(Metric::Unpriced),
             providers: Capped::new(PROVIDERS_MAX),
             models: Capped::new(MODELS_MAX),
-            call_handles: HashMap::new(),
-            attempt_handles: HashMap::new(),
-        })
+            calls: HashMap::new(),
+            pairs: HashMap::new(),
+            handles: Vec::new(),
+            ends: 0,
+        }
     }
 
     /// Counts a call.
-    ///
-    /// # Errors
-    /// The table and the label values do not fit, which a test rules out.
-    pub fn call(&mut self, call: &CallRecord) -> Result<()> {
-        let key = CallKey { route: call.route, status: call.status, error: call.error, stream: call.stream };
-        let overflow = CallKey { route: OTHER, status: 0, error: Some(OTHER), stream: false };
-        let key = bounded(&self.call_handles, key, overflow);
-        let handles = match self.call_handles.entry(key) {
+    pub fn call(&mut self, call: &CallRecord) {
+        let mut key =
+            CallKey { route: call.route, status: call.status, error: call.error, stream: call.stream };
+        if self.calls.len() >= HANDLES_MAX && !self.calls.contains_key(&key) {
+            key = CallKey { route: OTHER, status: 0, error: Some(OTHER), stream: false };
+        }
+        let handles = *match self.calls.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let (status, stream) = (key.status.to_string(), if key.stream { "true" } else { "false" });
-                let labels = [key.route, &status, key.error.unwrap_or("none")];
                 entry.insert(CallHandles {
-                    requests: self.requests.get_metric_with_label_values(&labels)?,
-                    duration: self.request_duration.get_metric_with_label_values(&[key.route, stream])?,
-                    overhead: self.overhead.get_metric_with_label_values(&[key.route])?,
+                    requests: self.requests.at(&[key.route, &status, key.error.unwrap_or("none")]),
+                    duration: self.request_duration.at(&[key.route, stream]),
+                    overhead: self.overhead.at(&[key.route]),
                 })
             }
         };
-        handles.requests.inc();
-        handles.duration.observe(call.duration_us as f64 / 1e6);
+        add(&mut self.requests, handles.requests, 1);
+        observe(&mut self.request_duration, handles.duration, call.duration_us as f64 / 1e6);
         // A call that was refused at the door never got as far as to have an overhead.
         if call.attempts > 0 {
-            handles.overhead.observe(call.overhead_us as f64 / 1e6);
+            observe(&mut self.overhead, handles.overhead, call.overhead_us as f64 / 1e6);
         }
-        Ok(())
+        if let Some(why) = call.shed {
+            add(&mut self.sheds, why as usize, 1);
+        }
     }
 
     /// Counts an attempt by its completed receipt.
-    ///
-    /// # Errors
-    /// The table and the label values do not fit, which a test rules out.
-    pub fn attempt(&mut self, receipt: &Receipt) -> Result<()> {
-        let provider = self.providers.admit(&receipt.provider);
-        let model = if receipt.known_model { self.models.admit(&receipt.model) } else { self.models.other() };
+    pub fn attempt(&mut self, receipt: &Receipt) {
+        let model = if receipt.known_model { Arc::clone(&receipt.model) } else { self.models.other() };
+        let pair = (Arc::clone(&receipt.provider), model);
+        // Most of the time it is a pair that is there.
+        let at = match self.pairs.get(&pair) {
+            Some(at) => *at,
+            None => self.placed(pair),
+        };
+        self.count(at, receipt);
+    }
+
+    /// The place of a pair under the caps, which is made if need be.
+    fn placed(&mut self, (provider, model): Pair) -> usize {
+        let provider = self.providers.admit(&provider);
+        let model = if &*model == OTHER { model } else { self.models.admit(&model) };
+        let mut pair = (provider, model);
+        if self.pairs.len() >= PAIRS_MAX && !self.pairs.contains_key(&pair) {
+            pair.1 = self.models.other();
+        }
+        if let Some(at) = self.pairs.get(&pair) {
+            return *at;
+        }
+        let (provider, model): (&str, &str) = (&pair.0, &pair.1);
+        self.handles.push(PairHandles {
+            first_token: None,
+            per_token: None,
+            durations: [None; OUTCOMES.len()],
+            tokens: TOKEN_KINDS.map(|kind| self.tokens.at(&[provider, model, kind])),
+            cost: self.cost.at(&[provider, model]),
+            unpriced: self.unpriced.at(&[provider]),
+            ends: Vec::new(),
+            pair: pair.clone(),
+        });
+        self.pairs.insert(pair, self.handles.len() - 1);
+        self.handles.len() - 1
+    }
+
+    fn count(&mut self, at: usize, receipt: &Receipt) {
+        let Some(handles) = self.handles.get_mut(at) else { return };
         let (outcome, error) = (receipt.outcome, receipt.error);
-        let overflow =
-            AttemptKey { provider: self.providers.other(), model: self.models.other(), outcome, error };
-        let key = bounded(&self.attempt_handles, AttemptKey { provider, model, outcome, error }, overflow);
-        if !self.attempt_handles.contains_key(&key) {
-            let handles = self.attempt_series(&key)?;
-            self.attempt_handles.insert(key.clone(), handles);
+        let (provider, model): (&str, &str) = (&handles.pair.0, &handles.pair.1);
+        let known = handles.ends.iter().find(|end| (end.0, end.1) == (outcome, error)).map(|end| end.2);
+        let attempts = known.unwrap_or_else(|| {
+            let error = if self.ends < HANDLES_MAX { error } else { Some(OTHER) };
+            let at = self.attempts.at(&[provider, model, outcome.as_str(), error.unwrap_or("none")]);
+            if self.ends < HANDLES_MAX {
+                self.ends += 1;
+                handles.ends.push((outcome, error, at));
+            }
+            at
+        });
+        add(&mut self.attempts, attempts, 1);
+        let labels = [provider, model];
+        if let Some(place) = handles.durations.get_mut(outcome as usize) {
+            let family = &mut self.upstream_duration;
+            let at = *place.get_or_insert_with(|| family.at(&[provider, model, outcome.as_str()]));
+            observe(family, at, f64::from(receipt.duration_ms) / 1e3);
         }
-        if let Some(handles) = self.attempt_handles.get(&key) {
-            handles.observe(receipt);
-        }
-        Ok(())
-    }
-
-    /// Every series that attempts with these labels feed.
-    fn attempt_series(&self, key: &AttemptKey) -> Result<AttemptHandles> {
-        let (provider, model, outcome) = (&*key.provider, &*key.model, key.outcome.as_str());
-        let [prompt, cached, cache_write, completion, reasoning] = TOKEN_KINDS;
-        let tokens = |kind| self.tokens.get_metric_with_label_values(&[provider, model, kind]);
-        let error = key.error.unwrap_or("none");
-        Ok(AttemptHandles {
-            attempts: self.attempts.get_metric_with_label_values(&[provider, model, outcome, error])?,
-            duration: self.upstream_duration.get_metric_with_label_values(&[provider, outcome])?,
-            first_token: self.first_token.get_metric_with_label_values(&[provider])?,
-            tokens: [
-                tokens(prompt)?,
-                tokens(cached)?,
-                tokens(cache_write)?,
-                tokens(completion)?,
-                tokens(reasoning)?,
-            ],
-            cost: self.cost.get_metric_with_label_values(&[provider, model])?,
-            unpriced: self.unpriced.get_metric_with_label_values(&[provider])?,
-        })
-    }
-}
-
-impl AttemptHandles {
-    fn observe(&self, receipt: &Receipt) {
-        self.attempts.inc();
-        self.duration.observe(f64::from(receipt.duration_ms) / 1e3);
         if let Some(ttft_ms) = receipt.ttft_ms {
-            self.first_token.observe(f64::from(ttft_ms) / 1e3);
+            let at = *handles.first_token.get_or_insert_with(|| self.first_token.at(&labels));
+            observe(&mut self.first_token, at, f64::from(ttft_ms) / 1e3);
+        }
+        if let Some(seconds) = per_token(receipt) {
+            let at = *handles.per_token.get_or_insert_with(|| self.per_token.at(&labels));
+            observe(&mut self.per_token, at, seconds);
         }
         if let Some(usage) = receipt.usage {
             let cache_write = usage.cache_write_5m.saturating_add(usage.cache_write_1h);
             let counts =
                 [usage.prompt, usage.cache_read, cache_write, usage.completion, usage.reasoning.unwrap_or(0)];
-            for (counter, count) in self.tokens.iter().zip(counts) {
-                counter.inc_by(count);
-            }
+            handles.tokens.iter().zip(counts).for_each(|(at, count)| add(&mut self.tokens, *at, count));
         }
-        if let Some(cost) = receipt.cost {
-            self.cost.inc_by(cost.units().max(0) as f64 / crate::money::UNITS_PER_USD as f64);
+        if let (Some(cost), Some(sum)) = (receipt.cost, self.cost.value(handles.cost)) {
+            *sum += cost.units().max(0) as f64 / UNITS_PER_USD as f64;
         }
         if receipt.is_unpriced() {
-            self.unpriced.inc();
+            add(&mut self.unpriced, handles.unpriced, 1);
         }
+    }
+
+    /// Writes all of them.
+    pub fn write(&self, out: &mut String) {
+        let counts = [&self.requests, &self.sheds, &self.attempts, &self.tokens, &self.unpriced];
+        counts.into_iter().for_each(|family| family.write(out));
+        let times = [&self.request_duration, &self.overhead, &self.upstream_duration, &self.first_token];
+        times.into_iter().chain([&self.per_token]).for_each(|family| family.write(out));
+        self.cost.write(out);
     }
 }
 
-/// `key`, or `overflow` when the map has no room for it.
-fn bounded<K: Eq + Hash, V>(map: &HashMap<K, V>, key: K, overflow: K) -> K {
-    if map.len() < HANDLES_MAX || map.contains_key(&key) { key } else { overflow }
+/// Mean seconds between the tokens of a completed stream; `None` where there were not two, or nobody knows.
+fn per_token(receipt: &Receipt) -> Option<f64> {
+    let told = receipt.stream && receipt.outcome == Outcome::Completed;
+    let ttft_ms = receipt.ttft_ms.filter(|_| told)?;
+    let after_first = receipt.usage?.completion.checked_sub(1).filter(|tokens| *tokens > 0)?;
+    Some(f64::from(receipt.duration_ms.saturating_sub(ttft_ms)) / 1e3 / after_first as f64)
 }
 
-/// Names and help of the table's row.
-fn opts(metric: Metric) -> Opts {
-    Opts::new(metric.spec().name, metric.spec().help)
+/// Adds to a count.
+pub fn add(family: &mut Family<u64>, at: usize, more: u64) {
+    if let Some(count) = family.value(at) {
+        *count = count.saturating_add(more);
+    }
 }
 
-/// Label names of the table's row.
-const fn labels(metric: Metric) -> &'static [&'static str] {
-    metric.spec().labels
-}
-
-fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
-}
-
-/// Whole numbers that only grow, with labels.
-///
-/// # Errors
-/// As [`Series::new`].
-pub fn int_counter(registry: &Registry, metric: Metric) -> Result<IntCounterVec> {
-    register(registry, IntCounterVec::new(opts(metric), labels(metric))?)
-}
-
-fn histogram(registry: &Registry, metric: Metric) -> Result<HistogramVec> {
-    let opts = HistogramOpts::from(opts(metric));
-    let opts =
-        if let Kind::Histogram(buckets) = metric.spec().kind { opts.buckets(buckets.to_vec()) } else { opts };
-    register(registry, HistogramVec::new(opts, labels(metric))?)
-}
-
-/// A gauge without labels.
-///
-/// # Errors
-/// As [`Series::new`].
-pub fn gauge(registry: &Registry, metric: Metric) -> Result<Gauge> {
-    register(registry, Gauge::with_opts(opts(metric))?)
-}
-
-/// A gauge with labels.
-///
-/// # Errors
-/// As [`Series::new`].
-pub fn labelled_gauge(registry: &Registry, metric: Metric) -> Result<GaugeVec> {
-    register(registry, GaugeVec::new(opts(metric), labels(metric))?)
-}
-
-/// A counter of fractions without labels.
-///
-/// # Errors
-/// As [`Series::new`].
-pub fn counter(registry: &Registry, metric: Metric) -> Result<Counter> {
-    register(registry, Counter::with_opts(opts(metric))?)
+fn observe(family: &mut Family<Distribution>, at: usize, value: f64) {
+    if let Some(distribution) = family.value(at) {
+        distribution.observe(value);
+    }
 }

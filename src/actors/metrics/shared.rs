@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use prometheus::{Counter, Gauge, Registry};
 
 use super::names::Metric;
-use super::series;
+use super::registered;
 use crate::fleet::Fleet;
 use crate::money::{UNITS_PER_USD, Usd};
 
@@ -22,12 +22,12 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            up: series::gauge(registry, Metric::RedisUp)?,
-            replicas: series::gauge(registry, Metric::FleetReplicas)?,
-            round_trips: series::counter(registry, Metric::RedisRoundTrips)?,
-            lost: series::counter(registry, Metric::RedisLost)?,
-            leased: series::gauge(registry, Metric::BudgetLeased)?,
-            taken: series::gauge(registry, Metric::BudgetTaken)?,
+            up: registered::gauge(registry, Metric::RedisUp)?,
+            replicas: registered::gauge(registry, Metric::FleetReplicas)?,
+            round_trips: registered::counter(registry, Metric::RedisRoundTrips)?,
+            lost: registered::counter(registry, Metric::RedisLost)?,
+            leased: registered::gauge(registry, Metric::BudgetLeased)?,
+            taken: registered::gauge(registry, Metric::BudgetTaken)?,
         })
     }
 

@@ -7,16 +7,16 @@ use crate::actors::testing::{call, receipt};
 use crate::receipt::{CallRecord, Outcome, Receipt};
 
 fn metrics() -> Metrics {
-    Metrics::new(Gauges::default(), crate::actors::testing::standings()).unwrap()
+    Metrics::new(Gauges::default(), crate::actors::testing::standings(), crate::actors::testing::keys())
+        .unwrap()
 }
 
 fn count(metrics: &mut Metrics, receipts: Vec<Receipt>, calls: Vec<CallRecord>) {
     metrics.count(&Batch { receipts, calls });
-    assert_eq!(metrics.failures, 0);
 }
 
 /// Names of series, values cut off.
-fn series(metrics: &Metrics) -> BTreeSet<String> {
+fn series(metrics: &mut Metrics) -> BTreeSet<String> {
     let text = metrics.render().unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
@@ -58,7 +58,8 @@ fn a_call_and_its_attempt_are_counted_in_full() {
         r#"llm_gateway_tokens_total{kind="prompt",model="m",provider="p"} 10"#,
         r#"llm_gateway_cost_usd_total{model="m",provider="p"} 0.25"#,
         r#"llm_gateway_unpriced_attempts_total{provider="p"} 0"#,
-        r#"llm_gateway_time_to_first_token_seconds_count{provider="p"} 1"#,
+        r#"llm_gateway_time_to_first_token_seconds_count{model="m",provider="p"} 1"#,
+        r#"llm_gateway_upstream_duration_seconds_count{model="m",outcome="completed",provider="p"} 1"#,
         "llm_gateway_in_flight_requests 1",
         "llm_gateway_unsettled_receipts 3",
         "llm_gateway_store_up 1",
@@ -70,12 +71,16 @@ fn a_call_and_its_attempt_are_counted_in_full() {
 #[test]
 fn ten_thousand_names_that_nobody_knows_add_no_series() {
     let mut metrics = metrics();
-    let unknown =
-        |number: u32| Receipt { model: Arc::from(format!("m{number}")), known_model: false, ..receipt(1) };
+    let unknown = |number: u32| Receipt {
+        model: Arc::from(format!("m{number}")),
+        known_model: false,
+        stream: true,
+        ..receipt(1)
+    };
     count(&mut metrics, vec![unknown(0)], vec![]);
-    let before = series(&metrics);
+    let before = series(&mut metrics);
     count(&mut metrics, (1..=10_000).map(unknown).collect(), vec![]);
-    assert_eq!(series(&metrics), before);
+    assert_eq!(series(&mut metrics), before);
     assert!(metrics.render().unwrap().contains(r#"model="other",outcome="completed",provider="p"} 10001"#));
 }
 
@@ -93,6 +98,96 @@ fn known_names_are_capped_too_and_none_is_lost() {
     assert!(attempts().count() <= labels::MODELS_MAX + labels::PROVIDERS_MAX + 1, "{}", attempts().count());
     let sum: u32 = attempts().map(|line| line.rsplit_once(' ').unwrap().1.parse::<u32>().unwrap()).sum();
     assert_eq!(sum, 30_000);
+}
+
+#[test]
+fn pairs_are_capped_and_what_comes_later_is_another_model_of_the_same_provider() {
+    let mut metrics = metrics();
+    let known = |number: usize| Receipt {
+        model: Arc::from(format!("m{}", number % 100)),
+        provider: Arc::from(format!("p{}", number / 100)),
+        ..receipt(1)
+    };
+    count(&mut metrics, (0..labels::PAIRS_MAX + 50).map(known).collect(), vec![]);
+    let text = metrics.render().unwrap();
+    let counts =
+        || text.lines().filter(|line| line.starts_with("llm_gateway_time_to_first_token_seconds_count"));
+    assert_eq!(counts().count(), labels::PAIRS_MAX + 1);
+    let other = r#"llm_gateway_time_to_first_token_seconds_count{model="other",provider="p20"} 50"#;
+    assert!(text.lines().any(|line| line == other), "{text}");
+}
+
+#[test]
+fn a_stream_tells_the_time_between_its_tokens() {
+    let mut metrics = metrics();
+    let stream = |completion, outcome| Receipt {
+        stream: true,
+        outcome,
+        ttft_ms: Some(20),
+        duration_ms: 60,
+        usage: Some(crate::chat::Usage { completion, ..crate::chat::Usage::default() }),
+        ..receipt(1)
+    };
+    let whole = Receipt { stream: false, ..stream(5, Outcome::Completed) };
+    let others =
+        vec![stream(1, Outcome::Completed), stream(0, Outcome::Completed), stream(5, Outcome::Failed), whole];
+    count(&mut metrics, others, vec![]);
+    assert!(!metrics.render().unwrap().contains("llm_gateway_time_per_output_token_seconds_count"));
+    count(&mut metrics, vec![stream(5, Outcome::Completed)], vec![]);
+    let text = metrics.render().unwrap();
+    assert!(
+        text.contains("llm_gateway_time_per_output_token_seconds_sum{model=\"m\",provider=\"p\"} 0.01\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_first_thousand_keys_are_told_apart_and_no_call_is_lost() {
+    let mut metrics = metrics();
+    let key = |number: usize| Some(Arc::from(format!("key_{number}")));
+    let call = |number| CallRecord { key_id: key(number), ..call() };
+    let spent = |number| Receipt {
+        caller: crate::receipt::Caller { key_id: key(number).unwrap(), project: None },
+        charged: Some(crate::money::Usd::from_units(500_000_000_000)),
+        ..receipt(1)
+    };
+    count(&mut metrics, vec![], (0..10_000).map(call).collect());
+    count(&mut metrics, vec![spent(0), spent(0), spent(9_998), spent(9_999)], vec![]);
+    let before = series(&mut metrics);
+    count(&mut metrics, (0..10_000).map(spent).collect(), (0..10_000).map(call).collect());
+    assert_eq!(series(&mut metrics), before);
+    let text = metrics.render().unwrap();
+    for line in [
+        r#"llm_gateway_key_requests_total{key="key_999",outcome="completed"} 2"#,
+        r#"llm_gateway_key_requests_total{key="other",outcome="completed"} 18000"#,
+        r#"llm_gateway_key_tokens_total{key="key_0",kind="prompt"} 30"#,
+        r#"llm_gateway_key_cost_usd_total{key="key_0"} 1.5"#,
+        r#"llm_gateway_key_cost_usd_total{key="other"} 4501"#,
+        r#"llm_gateway_key_info{key="other",name="other",project=""} 1"#,
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+    }
+    let keys = text.lines().filter(|line| line.starts_with("llm_gateway_key_cost_usd_total{"));
+    assert_eq!(keys.count(), labels::KEYS_MAX + 1);
+}
+
+#[test]
+fn what_is_shed_is_counted_by_its_reason() {
+    let mut metrics = metrics();
+    let shed = |(why, _)| CallRecord { shed: Some(why), ..call() };
+    count(&mut metrics, vec![], crate::error::Shed::ALL.into_iter().map(shed).chain([call()]).collect());
+    let text = metrics.render().unwrap();
+    for (_, word) in crate::error::Shed::ALL {
+        let line = format!("llm_gateway_sheds_total{{reason=\"{word}\"}} 1\n");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long_is_cut_where_a_character_ends() {
+    assert_eq!(labels::short("search"), "search");
+    let cut = labels::short(&"ä".repeat(100)).into_owned();
+    assert!(cut.len() <= labels::TEXT_MAX && cut.ends_with("ä…"), "{cut}");
 }
 
 #[test]
@@ -131,7 +226,9 @@ fn the_metrics_reference_is_in_step_with_the_table() {
         "# Metrics\n\n`GET /metrics` on the ops listener, Prometheus text format 0.0.4. Generated from the table in \
          `src/actors/metrics/names.rs`;\n`UPDATE_DOCS=1 cargo test metrics_reference` writes it anew.\n\nA model \
          labels a series only when the catalogue knows it, else it is `other`; so is every model after the first \
-         1,000\nand every provider after the first 200.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
+         1,000,\nevery provider after the first 200 and every key after the first 1,000. Of the pairs of a provider and a \
+         model the first 2,000\nare told apart; the models of later ones are `other`. Names of keys and groups are cut \
+         after 128 bytes, with an ellipsis.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in Metric::ALL {
         let spec = metric.spec();

@@ -25,6 +25,8 @@ use actix::dev::SendError;
 use tracing::error;
 
 use crate::actors::gauges::{Gauges, Unsettled};
+use crate::actors::mailbox::Mailbox;
+use crate::error::Shed;
 use crate::journal::{Segments, Writer};
 use crate::receipt::{Batch, CallRecord, Receipt};
 
@@ -46,6 +48,7 @@ pub const CALLS_MAX: usize = 100_000;
 /// What one cell owes to Billing.
 pub struct Outbox {
     billing: Recipient<Arc<Batch>>,
+    mailbox: Mailbox,
     unsettled: Unsettled,
     journal: Option<(RefCell<Writer>, Arc<Segments>)>,
     held: RefCell<Held>,
@@ -67,22 +70,24 @@ struct Held {
 impl Outbox {
     /// An empty outbox towards `billing`, which counts what it holds in `unsettled`. Nothing is journalled.
     pub fn new(billing: Recipient<Arc<Batch>>, unsettled: Unsettled) -> Rc<Self> {
-        Self::with(billing, unsettled, None)
+        Self::with(billing, Mailbox::default(), unsettled, None)
     }
 
     /// The same, with a journal that every receipt is written to.
     pub fn journalled(billing: Recipient<Arc<Batch>>, gauges: &Gauges, writer: Writer) -> Rc<Self> {
         let journal = (RefCell::new(writer), Arc::clone(&gauges.journal));
-        Self::with(billing, gauges.unsettled.clone(), Some(journal))
+        Self::with(billing, gauges.billing.clone(), gauges.unsettled.clone(), Some(journal))
     }
 
     fn with(
         billing: Recipient<Arc<Batch>>,
+        mailbox: Mailbox,
         unsettled: Unsettled,
         journal: Option<(RefCell<Writer>, Arc<Segments>)>,
     ) -> Rc<Self> {
         Rc::new(Self {
             billing,
+            mailbox,
             unsettled,
             journal,
             held: RefCell::default(),
@@ -121,13 +126,18 @@ impl Outbox {
         self.gathered();
     }
 
-    /// True when so much waits that new calls must be shed, or while receipts cannot be written and that is the choice.
-    pub fn is_full(&self) -> bool {
+    /// Why new calls must be shed: receipts cannot be written and that is the choice, or too many of them wait.
+    pub fn sheds(&self) -> Option<Shed> {
         if self.journal.as_ref().is_some_and(|(_, segments)| segments.sheds()) {
-            return true;
+            return Some(Shed::Journal);
         }
         let held = self.held.borrow();
-        held.receipts.len() >= RECEIPTS_MAX || held.text >= TEXT_MAX
+        (held.receipts.len() >= RECEIPTS_MAX || held.text >= TEXT_MAX).then_some(Shed::Billing)
+    }
+
+    /// True when new calls must be shed.
+    pub fn is_full(&self) -> bool {
+        self.sheds().is_some()
     }
 
     /// Receipts and call records that wait.
@@ -152,7 +162,9 @@ impl Outbox {
             let batch = Arc::new(batch);
             // Until it is acknowledged the batch is kept here too: a flush cut off by its deadline loses nothing.
             let kept = Kept { outbox: self, batch: Some(Arc::clone(&batch)) };
+            self.mailbox.sent();
             if self.billing.send(batch).await.is_err() {
+                self.mailbox.taken();
                 drop(kept);
                 return Err(self.held.borrow().receipts.len());
             }
@@ -187,10 +199,15 @@ impl Outbox {
             return;
         }
         while let Some(batch) = self.take(!self.unsettled.is_full()) {
+            self.mailbox.sent();
             match self.billing.try_send(Arc::new(batch)) {
                 Ok(()) => {}
-                Err(SendError::Full(batch)) => return self.put_back(batch),
+                Err(SendError::Full(batch)) => {
+                    self.mailbox.found_full();
+                    return self.put_back(batch);
+                }
                 Err(SendError::Closed(batch)) => {
+                    self.mailbox.taken();
                     self.put_back(batch);
                     if !self.closed_told.replace(true) {
                         error!("billing is gone: receipts are kept, and new calls will be shed");

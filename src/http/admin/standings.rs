@@ -10,7 +10,7 @@ use crate::policy::pool::CredentialStanding;
 
 /// One provider; `config` is the effective configuration, whose secrets are masked.
 pub(super) fn provider(standing: &ProviderStanding, config: &Value, now: Instant) -> Value {
-    let ProviderStanding { provider, probes_fail, load, credentials, targets } = standing;
+    let ProviderStanding { provider, probes_fail, load, credentials, targets, .. } = standing;
     let credential = config.get("providers").and_then(|all| all.get(&*provider.id)?.get("api_key"));
     let targets: Vec<Value> = targets.iter().map(|one| target(one, now)).collect();
     json!({

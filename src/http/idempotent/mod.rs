@@ -29,7 +29,7 @@ use super::front::Front;
 use super::stream;
 use crate::actors::gauges::{IdempotencyCounts, Idempotent};
 use crate::config::IdempotencySettings;
-use crate::error::Error;
+use crate::error::{Error, Shed};
 use crate::policy::idempotency::{self, Digest, Reader, Rules, Table};
 use crate::policy::quota::QuotaPermit;
 use crate::store::{KeyEntry, Store};
@@ -256,7 +256,11 @@ fn admitted(
 fn full() -> Error {
     let message =
         "The gateway has as many requests with an Idempotency-Key as it can keep apart; try again shortly.";
-    Error::Overloaded { message: message.to_owned(), retry_after: std::time::Duration::from_secs(1) }
+    Error::Shed {
+        why: Shed::Idempotency,
+        message: message.to_owned(),
+        retry_after: std::time::Duration::from_secs(1),
+    }
 }
 
 /// What one who waited for another's answer in vain is told.

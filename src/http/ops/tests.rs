@@ -28,8 +28,13 @@ fn readiness() -> Arc<Readiness> {
 
 #[actix_web::test]
 async fn metrics_are_prometheus_text() {
-    let metrics =
-        Metrics::launch(Gauges::default(), crate::actors::testing::standings()).unwrap().recipient();
+    let metrics = Metrics::launch(
+        Gauges::default(),
+        crate::actors::testing::standings(),
+        crate::actors::testing::keys(),
+    )
+    .unwrap()
+    .recipient();
     let (status, kind, body) = ask(metrics, &readiness(), Method::GET, "/metrics", "content-type").await;
     assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4"));
     assert!(body.contains("\nllm_gateway_in_flight_requests 0\n"), "{body}");
@@ -38,7 +43,9 @@ async fn metrics_are_prometheus_text() {
 #[actix_web::test]
 async fn a_metrics_actor_that_is_gone_is_a_503_that_says_so() {
     let arbiter = actix_rt::Arbiter::new();
-    let metrics = Metrics::new(Gauges::default(), crate::actors::testing::standings()).unwrap();
+    let metrics =
+        Metrics::new(Gauges::default(), crate::actors::testing::standings(), crate::actors::testing::keys())
+            .unwrap();
     let metrics = actix::Actor::start_in_arbiter(&arbiter.handle(), |_| metrics).recipient();
     arbiter.stop();
     arbiter.join().unwrap();
@@ -90,8 +97,13 @@ async fn a_failing_store_is_reported_and_does_not_make_the_process_unready() {
 
 #[actix_web::test]
 async fn other_methods_are_told_which_ones_there_are() {
-    let metrics =
-        Metrics::launch(Gauges::default(), crate::actors::testing::standings()).unwrap().recipient();
+    let metrics = Metrics::launch(
+        Gauges::default(),
+        crate::actors::testing::standings(),
+        crate::actors::testing::keys(),
+    )
+    .unwrap()
+    .recipient();
     for path in ["/metrics", "/health/live", "/health/ready"] {
         let (status, allow, _) = ask(metrics.clone(), &readiness(), Method::POST, path, "allow").await;
         assert_eq!((status, allow.as_str()), (405, "GET, HEAD"), "{path}");

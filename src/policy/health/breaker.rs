@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::window::Lately;
 use super::{Observation, Pass, Sign, State};
 use crate::config::BreakerRule;
+use crate::policy::tally::Ejection;
 
 /// The longest that a provider's own word keeps a target from being asked.
 const TOLD_MAX: Duration = Duration::from_secs(3_600);
@@ -21,6 +22,8 @@ pub struct Breaker {
     opened: u32,
     /// It opened for a rate.
     soft: bool,
+    /// Why it opened the last time.
+    why: Ejection,
     /// When a refusal for overload was last counted among those in a row.
     overloaded: Option<Instant>,
     /// The provider itself said so.
@@ -57,6 +60,13 @@ impl Breaker {
     /// It is open for a rate alone.
     pub fn is_soft(&self, now: Instant) -> bool {
         self.soft && self.told_until.is_none_or(|until| now >= until)
+    }
+
+    /// Why it was ejected the last time.
+    pub fn why(&self, now: Instant) -> Ejection {
+        let open = self.open_until.is_some_and(|until| now < until);
+        let told = self.told_until.is_some_and(|until| now < until);
+        if told && !open { Ejection::Told } else { self.why }
     }
 
     /// Asks for the right to an attempt. With `ignore_soft` an ejection by a rate bars nobody, but once its time is
@@ -117,7 +127,7 @@ impl Breaker {
         self.consecutive = 0;
         if self.open_until.is_none() {
             if over(lately.slow, lately, rule.slow_rate, rule) && !rule.slow_call.is_zero() {
-                self.open(true, rule, now);
+                self.open(true, Ejection::SlowRate, rule, now);
             } else if lately.attempts >= rule.minimum_calls {
                 // A healthy while: the next outage begins with a short cool-down again.
                 self.opened = 0;
@@ -145,7 +155,9 @@ impl Breaker {
             // time is out for everybody.
             let dead = self.soft && counts && self.fails_in_a_row(rule);
             if probe || dead {
-                self.open(self.soft && !dead, rule, now);
+                let soft = self.soft && !dead;
+                let why = if dead { Ejection::ConsecutiveFailures } else { Ejection::ProbeFailed };
+                self.open(soft, why, rule, now);
             }
             return;
         }
@@ -154,9 +166,9 @@ impl Breaker {
             self.opened = 0;
         }
         if counts && self.fails_in_a_row(rule) {
-            self.open(false, rule, now);
+            self.open(false, Ejection::ConsecutiveFailures, rule, now);
         } else if rule.failure_rate > 0 && over(lately.failed, lately, rule.failure_rate, rule) {
-            self.open(true, rule, now);
+            self.open(true, Ejection::FailureRate, rule, now);
         }
     }
 
@@ -166,10 +178,10 @@ impl Breaker {
         self.consecutive >= rule.consecutive_failures
     }
 
-    fn open(&mut self, soft: bool, rule: &BreakerRule, now: Instant) {
+    fn open(&mut self, soft: bool, why: Ejection, rule: &BreakerRule, now: Instant) {
         let doubled = rule.cool_down.saturating_mul(1 << self.opened.min(16));
         self.opened = self.opened.saturating_add(1);
-        self.soft = soft;
+        (self.soft, self.why) = (soft, why);
         self.consecutive = 0;
         self.open_until = Some(now + doubled.min(rule.cool_down_max.max(rule.cool_down)));
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use self::breaker::Breaker;
 use self::window::{Decayed, Window};
+use super::tally::Ejection;
 use crate::config::BreakerRule;
 use crate::error::Error;
 
@@ -104,6 +105,8 @@ pub struct Reading {
     pub probing: bool,
     /// The ejection is by rate alone (failures or slowness), so that at most half of a model's targets may have it.
     pub soft: bool,
+    /// Why it was ejected the last time.
+    pub why: Ejection,
 }
 
 /// The right to ask a target once.
@@ -176,11 +179,13 @@ impl TargetHealth {
             ejected_until: breaker.ejected_until(now),
             probing: breaker.is_probing(now),
             soft: breaker.is_soft(now),
+            why: breaker.why(now),
         };
         let barred = reading.probing || reading.ejected_until.is_some_and(|until| now < until);
         if !barred && self.down.load(Ordering::Relaxed) {
             // As by a rate: when all are down, somebody must still be asked.
-            (reading.ejected_until, reading.soft) = (Some(now + DOWN), true);
+            (reading.ejected_until, reading.soft, reading.why) =
+                (Some(now + DOWN), true, Ejection::HealthProbe);
         }
         reading
     }

@@ -57,6 +57,7 @@ fn failures_in_a_row_open_it_and_a_good_probe_closes_it() {
         (reading.state, reading.ejected_until, reading.soft),
         (State::Open, Some(now + secs(5)), false)
     );
+    assert_eq!(reading.why, Ejection::ConsecutiveFailures);
     let later = now + secs(5);
     assert_eq!(health.reading(later).state, State::HalfOpen);
     assert_eq!(health.admit(later, false), Ok(Pass { probe: Some(1) }));
@@ -81,6 +82,7 @@ fn each_failed_probe_doubles_the_time_up_to_the_longest() {
         let pass = health.admit(now, false).unwrap();
         assert!(pass.probe.is_some());
         health.record(&seen(Sign::Failed, pass), &RULE, now);
+        assert_eq!(health.reading(now).why, Ejection::ProbeFailed);
     }
 }
 
@@ -171,7 +173,7 @@ fn half_of_enough_attempts_failing_open_it_softly() {
         changes.push(health.record(&seen(Sign::Failed, false), &RULE, now));
     }
     assert_eq!(changes.iter().position(|changed| *changed), Some(9), "{changes:?}");
-    assert!(health.reading(now).soft);
+    assert_eq!((health.reading(now).soft, health.reading(now).why), (true, Ejection::FailureRate));
     assert_eq!((health.admit(now, false), health.admit(now, true)), (Err(secs(5)), Ok(Pass::default())));
 }
 
@@ -183,6 +185,7 @@ fn slow_answers_open_it_softly_where_a_rule_says_what_is_slow() {
         let rule = BreakerRule { slow_call, ..RULE };
         let changed = (0..20).any(|_| health.record(&slow, &rule, now));
         assert_eq!((changed, health.reading(now).soft), (opens, opens));
+        assert_eq!(health.reading(now).why == Ejection::SlowRate, opens);
     }
 }
 
@@ -192,6 +195,7 @@ fn what_the_provider_says_itself_is_kept_to_and_no_longer_than_an_hour() {
         let (now, health) = (Instant::now(), TargetHealth::default());
         assert!(health.record(&seen(Sign::Overloaded(Some(told)), false), &RULE, now));
         assert_eq!((health.admit(now, false), health.reading(now).state), (Err(kept), State::Open));
+        assert_eq!(health.reading(now).why, Ejection::Told);
         assert!(health.admit(now + kept, false).is_ok());
     }
 }

@@ -11,6 +11,7 @@
 //! refresh, and its purse outlives even its end while calls still hold it.
 
 mod groups;
+mod holders;
 mod member;
 mod seed;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::policy::quota::{KeyQuota, Limits};
 use crate::receipt::Caller;
 use groups::TagIndex;
 pub use groups::{GroupEntry, Groups};
+pub use holders::Holder;
 pub use member::Member;
 pub use seed::PurseOf;
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, Shed};
 use crate::policy::address::Refusal;
 
 /// When to come back: fetched images are let go as calls end.
@@ -73,7 +73,11 @@ impl Trouble {
         let why = match self {
             Self::NoRoom => {
                 let message = "The gateway holds too many fetched images just now; try again shortly.";
-                return Error::Overloaded { message: message.to_owned(), retry_after: RETRY_AFTER };
+                return Error::Shed {
+                    why: Shed::ImageMemory,
+                    message: message.to_owned(),
+                    retry_after: RETRY_AFTER,
+                };
             }
             Self::Refused(Refusal::NotHttps) => "only https addresses are fetched".to_owned(),
             Self::Refused(Refusal::Malformed) => "its address cannot be read".to_owned(),

@@ -195,7 +195,7 @@ impl Gateway {
         .await
     }
 
-    /// Checks what must hold after anything: it lives, no call is in flight, nothing panicked, and so many attempts
+    /// Checks what must hold after anything: it lives, no call is in flight, nothing is set aside, nothing panicked, and so many attempts
     /// are booked, each once. Gives their rows.
     pub async fn sound(&self, attempts: usize) -> Vec<Value> {
         self.idle().await;
@@ -205,6 +205,7 @@ impl Gateway {
         assert_eq!((rows.len(), booked.len()), (attempts, attempts), "rows, and attempts among them");
         let live = reqwest::get(format!("{}/health/live", self.url)).await.expect("it lives");
         assert_eq!(live.status(), 200);
+        self.counted("llm_gateway_reserved_usd", 0.0).await;
         assert!(!self.process.log().contains("panic"), "{}", self.process.log());
         rows
     }

@@ -1,0 +1,62 @@
+//! How busy the process is: its cells and the mailboxes of its actors, set anew at each scrape.
+
+use super::exposition::Family;
+use super::names::Metric;
+use crate::actors::gauges::Gauges;
+use crate::actors::mailbox::Mailbox;
+
+/// The series.
+pub struct Busy {
+    cells: Family<f64>,
+    in_flight: Family<f64>,
+    waiting: Family<f64>,
+    full: Family<u64>,
+    draining: Family<f64>,
+}
+
+impl Busy {
+    /// Without series yet.
+    pub fn new() -> Self {
+        Self {
+            cells: Family::new(Metric::Cells),
+            in_flight: Family::new(Metric::CellInFlight),
+            waiting: Family::new(Metric::Mailbox),
+            full: Family::new(Metric::MailboxFull),
+            draining: Family::new(Metric::Draining),
+        }
+    }
+
+    /// Sets all of them.
+    pub fn update(&mut self, gauges: &Gauges) {
+        let loads = gauges.cells.loads();
+        self.cells.set(&[], loads.len() as f64);
+        for (number, load) in loads.iter().enumerate() {
+            self.in_flight.set(&[&number.to_string()], load.in_flight.get() as f64);
+        }
+        let supervisors = loads.iter().map(|load| &load.supervisor);
+        let providers = loads.iter().map(|load| &load.providers);
+        self.mailboxes("supervisor", supervisors);
+        self.mailboxes("provider", providers);
+        self.mailboxes("billing", [&gauges.billing]);
+        self.mailboxes("metrics", [&gauges.metrics]);
+        self.draining.set(&[], gauges.drain.elapsed().as_secs_f64());
+    }
+
+    fn mailboxes<'a>(&mut self, actor: &str, mailboxes: impl IntoIterator<Item = &'a Mailbox>) {
+        let (mut waiting, mut full) = (0, 0);
+        for mailbox in mailboxes {
+            waiting += mailbox.waiting();
+            full += mailbox.full();
+        }
+        self.waiting.set(&[actor], waiting as f64);
+        self.full.set(&[actor], full);
+    }
+
+    /// Writes all of them.
+    pub fn write(&self, out: &mut String) {
+        for family in [&self.cells, &self.in_flight, &self.waiting, &self.draining] {
+            family.write(out);
+        }
+        self.full.write(out);
+    }
+}
