@@ -7,6 +7,7 @@
 
 mod journal;
 pub mod labels;
+mod log;
 pub mod names;
 mod process;
 mod series;
@@ -55,6 +56,7 @@ pub struct Metrics {
     providers: Shown,
     alerts: Counter,
     webhook_failures: Counter,
+    log: log::Shown,
     cpu: Counter,
     memory: Gauge,
     fds: Gauge,
@@ -92,6 +94,7 @@ impl Metrics {
             providers: Shown::new(standings, &registry)?,
             alerts: series::counter(&registry, Metric::BudgetAlerts)?,
             webhook_failures: series::counter(&registry, Metric::WebhookFailures)?,
+            log: log::Shown::new(&registry)?,
             cpu: series::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
@@ -142,6 +145,7 @@ impl Metrics {
         for (counter, count) in [(&self.alerts, told), (&self.webhook_failures, failed)] {
             counter.inc_by(count as f64 - counter.get());
         }
+        self.log.update(&self.gauges.logged);
         self.providers.update(Instant::now());
         if let Some(process) = Process::read() {
             self.cpu.reset();

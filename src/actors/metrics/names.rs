@@ -75,6 +75,10 @@ pub enum Metric {
     BudgetAlerts,
     /// Messages about them that were not delivered.
     WebhookFailures,
+    /// Calls whose bodies were stored.
+    Logged,
+    /// Calls whose bodies were not.
+    NotLogged,
     /// Version.
     BuildInfo,
     /// CPU time of the process.
@@ -144,7 +148,7 @@ const fn histogram(
 
 impl Metric {
     /// All of them, in the order of the reference.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::Requests,
         Self::RequestDuration,
         Self::Overhead,
@@ -180,6 +184,8 @@ impl Metric {
         Self::Idempotent,
         Self::BudgetAlerts,
         Self::WebhookFailures,
+        Self::Logged,
+        Self::NotLogged,
         Self::BuildInfo,
         Self::ProcessCpu,
         Self::ProcessMemory,
@@ -280,6 +286,10 @@ impl Metric {
                 "1 when the last reading of the configuration was taken over, 0 when it was wrong and the old one stayed."),
             Self::ConfigReloadedAt => gauge("llm_gateway_config_last_reload_success_timestamp_seconds", &[],
                 "When a configuration was last taken over; the start counts."),
+            Self::Logged => counter("llm_gateway_request_log_stored_total", &[],
+                "Calls whose bodies were stored in the request log."),
+            Self::NotLogged => counter("llm_gateway_request_log_dropped_total", &["reason"],
+                "Calls whose bodies were to be stored and are lost: too many waited (queue), or the store did not take them (store)."),
             Self::BuildInfo => gauge("llm_gateway_build_info", &["version"],
                 "Always 1; the label tells the version."),
             Self::ProcessCpu => counter("process_cpu_seconds_total", &[],
