@@ -12,6 +12,7 @@ use crate::actors::cells::Cells;
 use crate::actors::gauges::Gauges;
 use crate::actors::live::{Live, Reloads};
 use crate::actors::outbox::Outbox;
+use crate::actors::recorder::Recorder;
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
 use crate::fleet::Fleet;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub fleet: Option<Fleet>,
     /// Where receipts go.
     pub billing: Recipient<Arc<Batch>>,
+    /// Where bodies go that are stored.
+    pub recorder: Recorder,
     /// Where receipts are written.
     pub journal: Arc<Journal>,
     /// Process-wide numbers.
@@ -106,6 +109,7 @@ impl Shared {
             body_room: self.body_room.clone(),
             vault: Arc::clone(&self.vault),
             idempotency: Arc::clone(&self.idempotency),
+            recorder: self.recorder.clone(),
             fetcher: self.fetching.clone().map(Fetcher::new),
         })
     }

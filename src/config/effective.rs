@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::api_keys::ApiKey;
 use super::governance;
+use super::request_log;
 use super::resolve::Wanted;
 use super::schema::{self, Kind};
 use super::secret;
@@ -61,6 +62,7 @@ pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wante
         .collect();
     shown.insert("models".to_owned(), Value::Object(models));
     governance::shown(tree, &mut shown);
+    request_log::shown(tree, &mut shown);
     Value::Object(shown)
 }
 

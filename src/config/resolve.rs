@@ -16,7 +16,7 @@ use super::settings::{
     CatalogSettings, IdempotencySettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings,
     RoutingSettings, Server, Settings,
 };
-use super::{aliases, database, effective, governance, provider, redis, validate};
+use super::{aliases, database, effective, governance, provider, redis, request_log, validate};
 use crate::chat::Routing;
 
 /// The shortest time that a client may take nothing for.
@@ -68,6 +68,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
             life: read.duration("idempotency.life"),
             store_max: read.number("idempotency.store_max").unwrap_or_default(),
         },
+        request_log: request_log::read(tree, &mut problems),
         routing: RoutingSettings {
             mode: read.text("routing.mode").as_deref().and_then(Routing::parse).unwrap_or_default(),
             exploration: read

@@ -10,6 +10,7 @@ use super::fetch::FetchSettings;
 use super::governance::Governance;
 use super::identity::Identity;
 use super::redis::RedisSettings;
+use super::request_log::RequestLogSettings;
 use super::secret::Secret;
 use crate::chat::{Facts, Routing, Trait};
 use crate::wire::quirks::any_glob;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub journal: JournalSettings,
     /// Answers that are given again.
     pub idempotency: IdempotencySettings,
+    /// Bodies that are stored.
+    pub request_log: RequestLogSettings,
     /// How targets are chosen where nobody says.
     pub routing: RoutingSettings,
     /// The catalogue and how it is used.

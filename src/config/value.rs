@@ -8,6 +8,7 @@ use super::fetch::AllowedHost;
 use super::schema::Kind;
 use super::units::{self, brief};
 use crate::money::{Markup, Usd};
+use crate::request_log::check_pattern;
 use crate::rfc3339::parse_ms;
 use crate::wire::WireFormat;
 
@@ -44,6 +45,7 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
             Ok(Typed::Duration(Duration::ZERO))
         }
         Kind::Duration | Kind::DurationOrNever => units::duration(&scalar(value)?).map(Typed::Duration),
+        Kind::Life => units::life(&scalar(value)?).map(Typed::Duration),
         Kind::Size(min, max) => units::size(&scalar(value)?, min, max).map(Typed::Number),
         Kind::Listen => listen(&scalar(value)?).map(Typed::Text),
         Kind::Url => url(&text(value)?).map(Typed::Text),
@@ -54,6 +56,15 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
         Kind::Wire => wire(value).map(Typed::Text),
         Kind::Choice(words) => choice(&text(value)?, words).map(Typed::Text),
         Kind::Names => names(value).map(Typed::Names),
+        Kind::Words(words) => {
+            let given = names(value)?;
+            given.iter().try_for_each(|word| choice(word, words).map(drop))?;
+            Ok(Typed::Names(given))
+        }
+        Kind::Pattern => {
+            let pattern = text(value)?;
+            check_pattern(&pattern).map(|()| Typed::Text(pattern))
+        }
         Kind::Hosts => hosts(value).map(Typed::Names),
         Kind::Amount => exact(value, |text| text.parse::<Usd>().map(drop).map_err(|error| error.to_string())),
         Kind::Markup => exact(value, |text| {

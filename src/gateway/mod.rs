@@ -32,6 +32,7 @@ use crate::actors::gauges::Gauges;
 use crate::actors::live::{Live, Reloads};
 use crate::actors::messages::Drain;
 use crate::actors::metrics::Metrics;
+use crate::actors::recorder::Recorder;
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
@@ -62,6 +63,8 @@ const LEASES_DEADLINE: Duration = Duration::from_secs(3);
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the store gets to take the last answers that are given again.
 const ANSWERS_STORED: Duration = Duration::from_secs(2);
+/// How long the store gets to take the last bodies of the request log.
+const BODIES_STORED: Duration = Duration::from_secs(2);
 /// How long cut streams get to send their last event.
 const LAST_EVENT: Duration = Duration::from_millis(500);
 
@@ -95,6 +98,7 @@ pub struct Gateway {
     reloads: Reloads,
     fleet: Option<Fleet>,
     idempotency: Arc<Idempotency>,
+    recorder: Recorder,
     polling: Vec<JoinHandle<()>>,
 }
 
@@ -123,6 +127,7 @@ impl Gateway {
         let billing = billing(settings, &store, &metrics, &gauges);
         let (idempotency, keeping) = answers::kept(settings, &store, &gauges);
         let shared = Shared {
+            recorder: Recorder::launch(Arc::clone(&store), Arc::clone(&live), gauges.logged.clone()),
             idempotency: Arc::clone(&idempotency),
             live: Arc::clone(&live),
             accounts,
@@ -133,13 +138,12 @@ impl Gateway {
             gauges: gauges.clone(),
             readiness: Arc::clone(&readiness),
             cut: when_cut,
-            // One body of the largest size must have room, whatever was configured.
-            body_room: BodyRoom::new(settings.server.body_memory.max(settings.server.body_limit)),
+            body_room: body_room(settings),
             vault: Arc::new(Vault::new(settings.reasoning.memory, settings.reasoning.life)),
             fetching: Fetching::of(&settings.fetch).map_err(failed("server.fetch_ca_file: "))?,
             supervisors: Arc::default(),
         };
-        let supervisors = Arc::clone(&shared.supervisors);
+        let (supervisors, recorder) = (Arc::clone(&shared.supervisors), shared.recorder.clone());
         let (reloads, asked) = Reloads::channel();
         let shown = shared.shown(standings, reloads.clone());
         let admin =
@@ -148,8 +152,8 @@ impl Gateway {
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
         let public = listeners::public(settings, shared)?;
         let mut polling = followers(&keys, &store, &gauges, &live, fleet.as_ref(), journal);
-        let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        polling.extend([reload::start(reloading, asked), memory, keeping]);
+        polling.push(memory::watch(Arc::clone(&live), gauges.memory.clone()));
+        polling.extend([reload::start(reloading, asked), keeping]);
         cells_started(&supervisors).await?;
         all_settled(&keys, &*store, &gauges, fleet.as_ref()).await?;
         readiness.advance(Stage::Ready);
@@ -170,6 +174,7 @@ impl Gateway {
             reloads,
             fleet,
             idempotency,
+            recorder,
             polling,
         })
     }
@@ -249,6 +254,7 @@ impl Gateway {
             server.stop(true).await;
         }
         self.idempotency.flush(ANSWERS_STORED).await;
+        self.recorder.flush(BODIES_STORED).await;
         if let Some(fleet) = &self.fleet {
             // Every receipt is settled, or lost: what is held goes back.
             fleet.leave(crate::http::door::now_ms()).await;
@@ -288,6 +294,11 @@ fn poll(keys: Arc<KeyTable>, store: Arc<dyn Store>, gauges: Gauges, fleet: Optio
     tokio::task::spawn_local(async move {
         keys.poll(&*store, POLL_INTERVAL, heard, || settled_before_ms(&gauges)).await;
     })
+}
+
+/// Room for large bodies: one of the largest size fits, whatever was configured.
+fn body_room(settings: &Settings) -> BodyRoom {
+    BodyRoom::new(settings.server.body_memory.max(settings.server.body_limit))
 }
 
 /// What the cells begin with.

@@ -9,10 +9,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+use ulid::Ulid;
+
+use super::capture::Capture;
 use crate::actors::gauges::{InFlight, InFlightGuard};
 use crate::actors::outbox::Outbox;
+use crate::actors::recorder::Recorder;
 use crate::error::Error;
-use crate::receipt::{CallRecord, Outcome};
+use crate::receipt::{CallRecord, Caller, Outcome};
+use crate::request_log::Logged;
 
 /// Status of a call whose client left before it was answered (as nginx logs it; never sent).
 const CLIENT_CLOSED: u16 = 499;
@@ -27,6 +33,8 @@ pub struct CallMeter {
     request_id: Arc<str>,
     record: CallRecord,
     in_flight: Option<InFlightGuard>,
+    /// What is stored of the call, if anything is.
+    capture: Option<Box<Capture>>,
 }
 
 impl CallMeter {
@@ -55,12 +63,32 @@ impl CallMeter {
                 shed: None,
             },
             in_flight: Some(in_flight.enter()),
+            capture: None,
         }
     }
 
     /// The caller is known.
     pub fn caller(&mut self, key_id: &Arc<str>) {
         self.record.key_id = Some(Arc::clone(key_id));
+    }
+
+    /// Bodies of the call are stored.
+    pub fn log(&mut self, recorder: &Recorder, logged: Logged, max: usize, caller: &Caller, request: &Bytes) {
+        self.capture = Some(Box::new(Capture::new(recorder, logged, max, caller, request)));
+    }
+
+    /// The call has this id in the ledger.
+    pub fn call(&mut self, call_id: Ulid) {
+        if let Some(capture) = &mut self.capture {
+            capture.call(call_id);
+        }
+    }
+
+    /// The client is sent this.
+    pub fn said(&mut self, bytes: &[u8]) {
+        if let Some(capture) = &mut self.capture {
+            capture.said(bytes);
+        }
     }
 
     /// It is a streaming request.
@@ -149,6 +177,9 @@ impl Drop for CallMeter {
             request_id = %self.request_id, key_id = self.record.key_id.as_deref(), route, status,
             outcome = outcome.as_str(), error, stream, attempts, duration_us, overhead_us, ttft_us, "request"
         );
+        if let Some(capture) = self.capture.take() {
+            capture.finish(&self.request_id, &self.record);
+        }
         self.outbox.call(self.record.clone());
     }
 }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod body_room;
 mod call_meter;
+mod capture;
 mod chat;
 pub mod door;
 mod explain;

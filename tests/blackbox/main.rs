@@ -53,6 +53,7 @@ mod projects;
 mod reconcile;
 mod recorded;
 mod reload;
+mod request_log;
 mod requests;
 mod responses_only;
 mod routing;

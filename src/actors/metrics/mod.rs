@@ -11,6 +11,7 @@ mod exposition;
 mod journal;
 mod keys;
 pub mod labels;
+mod log;
 pub mod names;
 mod process;
 mod registered;
@@ -68,6 +69,7 @@ pub struct Metrics {
     providers: Shown,
     alerts: Counter,
     webhook_failures: Counter,
+    log: log::Shown,
     cpu: Counter,
     memory: Gauge,
     threads: Gauge,
@@ -113,6 +115,7 @@ impl Metrics {
             providers: Shown::new(standings),
             alerts: registered::counter(&registry, Metric::BudgetAlerts)?,
             webhook_failures: registered::counter(&registry, Metric::WebhookFailures)?,
+            log: log::Shown::new(&registry)?,
             cpu: registered::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
@@ -194,6 +197,7 @@ impl Metrics {
         self.by_key.update(&self.keys);
         self.spending.update(&self.keys, now, now_ms);
         self.reserved.set(usd(self.keys.reserved()));
+        self.log.update(&self.gauges.logged);
         self.providers.update(now);
         self.busy.update(&self.gauges);
         if let Some(process) = Process::read() {

@@ -9,6 +9,7 @@ mod fields;
 mod groups;
 mod key_body;
 mod keys;
+mod logged;
 mod openapi;
 mod query;
 mod reports;
@@ -72,6 +73,8 @@ pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
         .service(at("/v1/keys/{id}/rotate", "POST").route(post().to(keys::rotate)))
         .service(at("/v1/usage", "GET").route(get().to(reports::usage)))
         .service(at("/v1/requests", "GET").route(get().to(reports::requests)))
+        .service(at("/v1/requests/{id}", "GET").route(get().to(logged::get)))
+        .service(at("/v1/requests/{id}/log", "DELETE").route(delete().to(logged::delete)))
         .service(at("/v1/audit", "GET").route(get().to(reports::audit)))
         .service(at("/v1/providers", "GET").route(get().to(shown::providers)))
         .service(at("/v1/config", "GET").route(get().to(shown::config)))
