@@ -237,8 +237,9 @@ impl Fleet {
         // Of one that died lately nobody knows that yet; of one that died long ago it is not known what it left.
         let may = |replica: &Replica| {
             let entry = self.redis.replicas.get(&replica.name);
-            let unsure = |silent| silent < DELAYS.alive || silent >= 12 * DELAYS.alive;
-            let unsure = entry.is_some_and(|entry| entry.gone == 0 && unsure(self.now - entry.beat));
+            let known = DELAYS.alive..12 * DELAYS.alive;
+            let unsure =
+                entry.is_some_and(|entry| entry.gone == 0 && !known.contains(&(self.now - entry.beat)));
             if replica.alive || unsure { replica.ceiling.max(replica.spent) } else { replica.spent }
         };
         let sold: i64 = self.replicas.iter().map(may).sum();
