@@ -93,11 +93,12 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 61] = [
+const GENERAL_KEYS: [Key; 62] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
     key("redis.url", Kind::Secret, None, "Where replicas share limits, budgets and word of changed keys: `redis://user:password@host:6379/0`, `rediss://` with TLS, `redis+sentinel://user:password@host:26379,host2/master-name/0`, `redis+cluster://user:password@host:6379,host2`, `rediss+sentinel`, `rediss+cluster`. Left out: every process counts alone."),
+    key("redis.ca_file", Kind::Path, None, "Certificates (PEM) to trust in Redis's, and its sentinels', instead of the built-in ones; for addresses with TLS."),
     key("redis.timeout", Kind::Duration, Some("50ms"), "The longest that a request waits for Redis."),
     key("redis.on_loss", Kind::Choice(&["local_share", "deny"]), Some("local_share"), "While Redis cannot be reached and what is in hand is used up: `local_share` lets each replica use its part of what was left, `deny` refuses."),
     key("redis.prefix", Kind::Text, Some("llmgw"), "What every key and channel in Redis begins with: replicas with the same one share."),

@@ -59,6 +59,9 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 const SETTLING_MS: i64 = 10_000;
 /// How long a start waits to be told what is left of shared budgets: calls that come before are asked to come again.
 const LEASES_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a start tries to read what was spent, and how often.
+const SEED_DEADLINE: Duration = Duration::from_secs(20);
+const SEED_AGAIN: Duration = Duration::from_millis(500);
 /// How long workers may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the store gets to take the last answers that are given again.
@@ -337,7 +340,15 @@ async fn all_settled(
 ) -> Result<(), StartError> {
     journal::replayed(&gauges.journal).await;
     let settled_before_ms = gauges.journal.oldest_ms().unwrap_or(i64::MAX);
-    keys.seed(store, settled_before_ms).await.map_err(failed("what was spent cannot be read: "))?;
+    // Whoever starts while the store is busy, with what a crashed process left among others, is patient.
+    let deadline = Instant::now() + SEED_DEADLINE;
+    while let Err(error) = keys.seed(store, settled_before_ms).await {
+        if Instant::now() >= deadline {
+            return Err(failed("what was spent cannot be read: ")(error));
+        }
+        tracing::warn!(%error, "what was spent cannot be read yet; trying again");
+        sleep(SEED_AGAIN).await;
+    }
     let deadline = Instant::now() + LEASES_DEADLINE;
     while fleet.is_some_and(|fleet| !fleet.knows_what_is_left()) && Instant::now() < deadline {
         sleep(Duration::from_millis(10)).await;
