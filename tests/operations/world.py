@@ -22,7 +22,7 @@ import panels
 
 ADMIN = "admin-key-of-the-operations-tests"
 ROOT = panels.ROOT
-BINARY = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "llm-gateway"
+BINARY = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug" / "llm-gateway"
 
 # Prices at which a few answers are dollars, so that what is spent can be seen.
 PRICE = {"rates": {"input": "2000", "output": "8000"}}
@@ -111,7 +111,9 @@ class World:
 
     def run(self, name, *command):
         log = open(self.folder / f"{name}.log", "wb")
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.folder)
+        # What the tester's own shell sets for a gateway is not for this one.
+        variables = {key: value for key, value in os.environ.items() if not key.startswith("LLM_GATEWAY")}
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.folder, env=variables)
         log.close()
         self.processes.append(process)
         return lambda: (self.folder / f"{name}.log").read_text(errors="replace")
