@@ -11,7 +11,7 @@ from world import World, eventually
 
 matplotlib.use("Agg")
 FOLDER = panels.ROOT / "docs" / "images"
-SECONDS = 75
+SECONDS = 60
 # Grafana's dark theme, about.
 BACK, PANEL, TEXT, FAINT = "#111217", "#181b1f", "#d5d7dc", "#33363d"
 COLOURS = ["#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#b877d9", "#e02f44", "#8ab8ff", "#c8f2c2", "#ffa6b0", "#96d98d"]
@@ -25,7 +25,8 @@ def told(value, unit, decimals=None):
     if unit == "percentunit":
         return f"{value * 100:.{decimals or 1}f} %"
     if unit == "currencyUSD":
-        return f"${value:,.{2 if decimals is None else decimals}f}"
+        # A dollar begins a formula in these pictures, unless it is escaped.
+        return rf"\${value / 1000:,.1f}k" if value >= 10_000 else rf"\${value:,.{2 if decimals is None else decimals}f}"
     if unit in ("s", "h"):
         for scale, name in ((1e-6, "us"), (1e-3, "ms"), (1, "s")):
             if unit == "s" and abs(value) < scale * 1000:
@@ -165,7 +166,7 @@ def draw(world, name, board):
             figure.text(left + 0.006, top - 0.5 / height, panel["title"], color=TEXT, fontsize=9, va="center", weight="bold")
             continue
         wide, tall = place["w"] / 24, place["h"] / height
-        edge = pyplot.Rectangle((left + 0.003, top - tall + 0.15 / height), wide - 0.006, tall - 0.3 / height, facecolor=PANEL, edgecolor=FAINT, linewidth=0.5, transform=figure.transFigure)
+        edge = pyplot.Rectangle((left + 0.003, top - tall + 0.15 / height), wide - 0.006, tall - 0.3 / height, facecolor=PANEL, edgecolor=FAINT, linewidth=0.5, transform=figure.transFigure, zorder=-1)
         figure.patches.append(edge)
         figure.text(left + 0.008, top - 0.7 / height, panel["title"], color=TEXT, fontsize=7, va="center")
         room = {"state-timeline": 0.09, "bargauge": 0.09}.get(panel["type"], 0.037 if panel["type"] == "timeseries" else 0.008)
