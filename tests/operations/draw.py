@@ -1,6 +1,7 @@
 """Draws each dashboard from the answers of a real Prometheus into docs/images: panels where they lie, with their units."""
 
 import math
+import re
 import sys
 import time
 
@@ -57,9 +58,7 @@ def mapped(panel, value):
 
 def legend(target, labels):
     text = target["legendFormat"]
-    for name in set(labels) | {"model", "provider", "instance"}:
-        text = text.replace("{{" + name + "}}", labels.get(name, ""))
-    return text
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: labels.get(name[1], ""), text).removesuffix(" ()")
 
 
 def asked(world, panel):
