@@ -15,8 +15,9 @@ use crate::actors::metrics::Scrape;
 use crate::cell::Shared;
 use crate::config::Settings;
 use crate::http::admin::{self, Admin};
+use crate::http::cors::Cors;
 use crate::http::readiness::Readiness;
-use crate::http::{ops as ops_routes, routes};
+use crate::http::{ops as ops_routes, routes, status};
 
 /// Connections that wait for accept at most.
 const BACKLOG: u32 = 4096;
@@ -55,15 +56,17 @@ fn prepare(connection: &dyn Any, write_timeout: Duration) {
 }
 
 /// The public listener.
-pub fn public(settings: &Settings, shared: Shared) -> Result<Listener, StartError> {
+pub fn public(settings: &Settings, shared: Shared, ops: SocketAddr) -> Result<Listener, StartError> {
     let server = &settings.server;
     let (readiness, live) = (Arc::clone(&shared.readiness), Arc::clone(&shared.live));
+    let cors = Cors::new(&live, ops);
     let workers =
         server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let bound = HttpServer::new(move || {
         let front = shared.start_cell();
         let readiness = Arc::clone(&readiness);
         App::new()
+            .wrap(cors.clone())
             .app_data(front)
             .configure(move |config| ops_routes::configure_health(config, readiness))
             .configure(routes::public)
@@ -97,9 +100,11 @@ pub fn ops(
 ) -> Result<Listener, StartError> {
     let bound = HttpServer::new(move || {
         let (metrics, readiness) = (metrics.clone(), Arc::clone(&readiness));
+        let public = Arc::clone(&admin.shown.overview.public);
         App::new()
             .configure(move |config| ops_routes::configure(config, metrics, readiness))
             .configure(|config| admin::configure(config, &admin))
+            .configure(move |config| status::configure(config, &public))
             .default_service(web::to(routes::not_found))
     })
     .workers(1)

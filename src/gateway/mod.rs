@@ -38,7 +38,7 @@ use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Secret, Settings};
 use crate::fleet::Fleet;
-use crate::http::admin::Admin;
+use crate::http::admin::{Admin, Overview};
 use crate::http::body_room::BodyRoom;
 use crate::http::idempotent::Idempotency;
 use crate::http::readiness::{Readiness, Stage};
@@ -140,12 +140,16 @@ impl Gateway {
         };
         let supervisors = Arc::clone(&shared.supervisors);
         let (reloads, asked) = Reloads::channel();
-        let shown = shared.shown(standings, reloads.clone());
+        let overview = overview(&metrics, &gauges, &readiness);
+        let public_at = Arc::clone(&overview.public);
+        let shown = shared.shown(standings, reloads.clone(), overview);
         let admin =
             Admin::new(Arc::clone(&store), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared, Arc::clone(&store)));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
-        let public = listeners::public(settings, shared)?;
+        let public = listeners::public(settings, shared, ops.address)?;
+        // The status page says where the playground calls.
+        let _ = public_at.set(public.address);
         let mut polling = followers(&keys, &store, &gauges, &live, fleet.as_ref(), journal);
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
         polling.extend([reload::start(reloading, asked), memory, keeping]);
@@ -279,6 +283,17 @@ fn billing(
     let ledger = Arc::new(Arc::clone(store));
     let pace = Pace { memory_max: settings.journal.memory_receipts, ..Pace::default() };
     Billing::launch(ledger, metrics.clone().recipient(), gauges.clone(), pace)
+}
+
+/// What the status page shows of the process; where clients come in is not known yet.
+fn overview(metrics: &Addr<Metrics>, gauges: &Gauges, readiness: &Arc<Readiness>) -> Overview {
+    Overview {
+        metrics: metrics.clone().recipient(),
+        gauges: gauges.clone(),
+        readiness: Arc::clone(readiness),
+        public: Arc::default(),
+        started: std::time::Instant::now(),
+    }
 }
 
 /// Follows changes of keys made elsewhere.

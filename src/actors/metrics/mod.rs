@@ -9,6 +9,7 @@ mod journal;
 pub mod labels;
 pub mod names;
 mod process;
+mod recent;
 mod series;
 mod shared;
 mod shown;
@@ -25,6 +26,8 @@ use tracing::error;
 use self::names::Metric;
 use self::process::Process;
 pub use self::process::resident;
+use self::recent::Recent;
+pub use self::recent::{Lately, WINDOW_S};
 use self::series::Series;
 use self::shared::Shared;
 use self::shown::Shown;
@@ -59,6 +62,8 @@ pub struct Metrics {
     memory: Gauge,
     fds: Gauge,
     fds_max: Gauge,
+    recent: Recent,
+    started: Instant,
     failures: u64,
 }
 
@@ -98,6 +103,8 @@ impl Metrics {
             fds_max: gauge(Metric::ProcessFdsMax)?,
             registry,
             gauges,
+            recent: Recent::new(),
+            started: Instant::now(),
             failures: 0,
         })
     }
@@ -114,6 +121,9 @@ impl Metrics {
 
     /// Counts one batch.
     fn count(&mut self, batch: &Batch) {
+        let now_s = self.started.elapsed().as_secs();
+        batch.calls.iter().for_each(|call| self.recent.call(call, now_s));
+        batch.receipts.iter().for_each(|receipt| self.recent.attempt(receipt, now_s));
         let calls = batch.calls.iter().map(|call| self.series.call(call)).filter_map(Result::err).last();
         let attempts =
             batch.receipts.iter().map(|receipt| self.series.attempt(receipt)).filter_map(Result::err).last();
@@ -180,5 +190,18 @@ impl Handler<Scrape> for Metrics {
 
     fn handle(&mut self, _: Scrape, _: &mut Self::Context) -> Self::Result {
         self.render()
+    }
+}
+
+/// Asks what ended in the last minute.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Lately")]
+pub struct Look;
+
+impl Handler<Look> for Metrics {
+    type Result = MessageResult<Look>;
+
+    fn handle(&mut self, _: Look, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.recent.lately(self.started.elapsed().as_secs()))
     }
 }

@@ -50,6 +50,7 @@ pub(super) const ROUTES: &[Row] = &[
     ("get", "/requests", "Ledger rows, newest first: a page, or all of them with `format=csv` or `jsonl`", ROWS, None, "200"),
     ("get", "/audit", "Changes by operators, newest first", PAGE, None, "200"),
     ("get", "/providers", "Configured providers", &[], None, "200"),
+    ("get", "/status", "The process at a glance: the last minute, what is in flight, how store and Redis do", &[], None, "200"),
     ("get", "/config", "The effective configuration, secrets masked", &[], None, "200"),
     ("post", "/explain", "How a chat request would be routed and what would go upstream; nothing is sent", &["key"], Some("ChatRequest"), "200"),
     ("post", "/config/reload", "Read the configuration again; with anything wrong the old one stays", &[], None, "200"),
