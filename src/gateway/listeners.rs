@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Recipient;
@@ -55,8 +55,13 @@ fn prepare(connection: &dyn Any, write_timeout: Duration) {
     }
 }
 
-/// The public listener.
-pub fn public(settings: &Settings, shared: Shared, ops: SocketAddr) -> Result<Listener, StartError> {
+/// The public listener; says in `at` where it is, for the status page.
+pub fn public(
+    settings: &Settings,
+    shared: Shared,
+    ops: SocketAddr,
+    at: &OnceLock<SocketAddr>,
+) -> Result<Listener, StartError> {
     let server = &settings.server;
     let (readiness, live) = (Arc::clone(&shared.readiness), Arc::clone(&shared.live));
     let cors = Cors::new(&live, ops);
@@ -85,6 +90,7 @@ pub fn public(settings: &Settings, shared: Shared, ops: SocketAddr) -> Result<Li
     .map_err(|error| taken("server.listen", &server.listen, &error))?;
     let address =
         *bound.addrs().first().ok_or_else(|| StartError("server.listen has no address".to_owned()))?;
+    let _ = at.set(address);
     let running = bound.run();
     let handle = running.handle();
     actix_web::rt::spawn(running);

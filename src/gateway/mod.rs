@@ -140,16 +140,13 @@ impl Gateway {
         };
         let supervisors = Arc::clone(&shared.supervisors);
         let (reloads, asked) = Reloads::channel();
-        let overview = overview(&metrics, &gauges, &readiness);
-        let public_at = Arc::clone(&overview.public);
-        let shown = shared.shown(standings, reloads.clone(), overview);
+        let shown = shared.shown(standings, reloads.clone(), overview(&metrics, &gauges, &readiness));
+        let public_at = Arc::clone(&shown.overview.public);
         let admin =
             Admin::new(Arc::clone(&store), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared, Arc::clone(&store)));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
-        let public = listeners::public(settings, shared, ops.address)?;
-        // The status page says where the playground calls.
-        let _ = public_at.set(public.address);
+        let public = listeners::public(settings, shared, ops.address, &public_at)?;
         let mut polling = followers(&keys, &store, &gauges, &live, fleet.as_ref(), journal);
         let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
         polling.extend([reload::start(reloading, asked), memory, keeping]);
