@@ -16,7 +16,7 @@ use crate::actors::recorder::Recorder;
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
 use crate::fleet::Fleet;
-use crate::http::admin::Shown;
+use crate::http::admin::{Overview, Shown};
 use crate::http::body_room::BodyRoom;
 use crate::http::door;
 use crate::http::front::Front;
@@ -66,13 +66,14 @@ pub struct Shared {
 
 impl Shared {
     /// What management looks at.
-    pub fn shown(&self, standings: Standings, reloads: Reloads) -> Shown {
+    pub fn shown(&self, standings: Standings, reloads: Reloads, overview: Overview) -> Shown {
         Shown {
             live: Arc::clone(&self.live),
             standings,
             reloads,
             cells: Arc::clone(&self.supervisors),
             vault: Arc::clone(&self.vault),
+            overview,
         }
     }
 

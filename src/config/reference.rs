@@ -73,6 +73,7 @@ fn kind(kind: Kind) -> String {
         Kind::Hosts => {
             "list of `host`, `address` or `network/bits`, each with `:port` where it is not 443".into()
         }
+        Kind::Origins => "list of origins, `https://host` or `http://host:port`".into(),
         Kind::Amount => "amount in USD".into(),
         Kind::Markup => "percentage, -100 to 1000".into(),
         Kind::Percentages => "list of percentages".into(),

@@ -116,6 +116,7 @@ fn server(read: &Reader<'_>) -> Server {
         max_connections: read.count("server.max_connections"),
         write_timeout: read.duration("server.write_timeout"),
         memory_limit: read.number("server.memory_limit"),
+        cors_origins: read.names("server.cors_origins").unwrap_or_default(),
         config_watch: read.flag("server.config_watch"),
     }
 }

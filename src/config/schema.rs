@@ -55,6 +55,8 @@ pub enum Kind {
     Pattern,
     /// A list of hosts, addresses and networks, each with a port where it is not 443.
     Hosts,
+    /// A list of web origins: scheme, host and port, nothing more.
+    Origins,
     /// An amount of money in USD, exact.
     Amount,
     /// A percentage on top of a price.
@@ -93,7 +95,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 62] = [
+const GENERAL_KEYS: [Key; 63] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -121,6 +123,7 @@ const GENERAL_KEYS: [Key; 62] = [
     key("server.write_timeout", Kind::Duration, Some("60s"), "How long a client may take nothing of what is sent to it before its connection is closed and its upstream let go; at least 1s, and for connections made from then on. Linux from 5.11 on keeps the time."),
     key("server.memory_limit", Kind::Size(64 * MIB, 1024 * GIB), None, "Resident memory of the process from which on new calls are answered with 503 until it is 5 % below. Left out: 85 % of the memory limit of its cgroup, if there is one."),
     key("server.config_watch", Kind::Bool, Some("true"), "Look at the configuration file, the catalogue and the files of secrets every second; what they hold is taken over once it was the same twice. `false`: only SIGHUP and POST /admin/v1/config/reload do that."),
+    key("server.cors_origins", Kind::Origins, None, "Origins of web pages that may call /v1 from a browser (`https://app.example.com`). Where the ops listener is on loopback, its status page may in any case."),
     key("server.fetch_images", Kind::Bool, Some("false"), "Fetch images that a request gives by https address, for formats that take images inline only. `false`: such a request is answered with 400 and asks for a data URL. Addresses that are not public are never fetched from."),
     key("server.fetch_allow", Kind::Hosts, None, "Exceptions for closed networks: hosts, addresses and networks (`images.internal`, `10.2.0.0/16`, `[fd00::1]:8443`) that images may be fetched from although they are not public, or on another port than 443."),
     key("server.fetch_ca_file", Kind::Path, None, "Certificates (PEM) to trust in fetching, besides the built-in ones."),

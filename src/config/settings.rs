@@ -95,6 +95,8 @@ pub struct Server {
     pub write_timeout: Duration,
     /// Resident memory from which on no new call is taken, bytes; `None`: by the limit of the cgroup.
     pub memory_limit: Option<u64>,
+    /// Origins of pages that may call the API from a browser.
+    pub cors_origins: Vec<String>,
     /// Take the configuration over when one of its files changes.
     pub config_watch: bool,
 }

@@ -39,7 +39,7 @@ use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Secret, Settings};
 use crate::fleet::Fleet;
-use crate::http::admin::Admin;
+use crate::http::admin::{Admin, Overview};
 use crate::http::body_room::BodyRoom;
 use crate::http::idempotent::Idempotency;
 use crate::http::readiness::{Readiness, Stage};
@@ -148,12 +148,13 @@ impl Gateway {
         };
         let (supervisors, recorder) = (Arc::clone(&shared.supervisors), shared.recorder.clone());
         let (reloads, asked) = Reloads::channel();
-        let shown = shared.shown(standings, reloads.clone());
+        let shown = shared.shown(standings, reloads.clone(), overview(&metrics, &gauges, &readiness));
+        let public_at = Arc::clone(&shown.overview.public);
         let admin =
             Admin::new(Arc::clone(&store), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared, Arc::clone(&store)));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
-        let public = listeners::public(settings, shared)?;
+        let public = listeners::public(settings, shared, ops.address, &public_at)?;
         let mut polling = followers(&keys, &store, &gauges, &live, fleet.as_ref(), journal);
         polling.push(memory::watch(Arc::clone(&live), gauges.memory.clone()));
         polling.extend([reload::start(reloading, asked), keeping]);
@@ -289,6 +290,17 @@ fn billing(
     let ledger = Arc::new(Arc::clone(store));
     let pace = Pace { memory_max: settings.journal.memory_receipts, ..Pace::default() };
     Billing::launch(ledger, metrics.clone().recipient(), gauges.clone(), pace)
+}
+
+/// What the status page shows of the process; where clients come in is not known yet.
+fn overview(metrics: &Addr<Metrics>, gauges: &Gauges, readiness: &Arc<Readiness>) -> Overview {
+    Overview {
+        metrics: metrics.clone().recipient(),
+        gauges: gauges.clone(),
+        readiness: Arc::clone(readiness),
+        public: Arc::default(),
+        started: std::time::Instant::now(),
+    }
 }
 
 /// Follows changes of keys made elsewhere.

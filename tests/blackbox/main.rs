@@ -63,6 +63,7 @@ mod routing;
 mod shared_store;
 mod slow_readers;
 mod sse_forms;
+mod status_page;
 mod stores;
 mod streaming;
 mod structure;

@@ -14,6 +14,7 @@ pub mod labels;
 mod log;
 pub mod names;
 mod process;
+mod recent;
 mod registered;
 mod series;
 mod shared;
@@ -33,6 +34,8 @@ use self::keys::Keys;
 use self::names::Metric;
 use self::process::Process;
 pub use self::process::resident;
+use self::recent::Recent;
+pub use self::recent::{Lately, WINDOW_S};
 use self::series::Series;
 use self::shared::Shared;
 use self::shown::Shown;
@@ -79,6 +82,8 @@ pub struct Metrics {
     scrape: Gauge,
     /// Bytes of the last scrape: the next one is about as long.
     length: usize,
+    recent: Recent,
+    started: Instant,
 }
 
 impl Metrics {
@@ -126,6 +131,8 @@ impl Metrics {
             registry,
             gauges,
             length: 0,
+            recent: Recent::new(),
+            started: Instant::now(),
         })
     }
 
@@ -145,11 +152,14 @@ impl Metrics {
 
     /// Counts one batch.
     pub fn count(&mut self, batch: &Batch) {
+        let now_s = self.started.elapsed().as_secs();
         for call in &batch.calls {
+            self.recent.call(call, now_s);
             self.series.call(call);
             self.by_key.call(call);
         }
         for receipt in &batch.receipts {
+            self.recent.attempt(receipt, now_s);
             self.series.attempt(receipt);
             self.by_key.attempt(receipt);
         }
@@ -238,5 +248,18 @@ impl Handler<Scrape> for Metrics {
 
     fn handle(&mut self, _: Scrape, _: &mut Self::Context) -> Self::Result {
         self.render()
+    }
+}
+
+/// Asks what ended in the last minute.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Lately")]
+pub struct Look;
+
+impl Handler<Look> for Metrics {
+    type Result = MessageResult<Look>;
+
+    fn handle(&mut self, _: Look, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.recent.lately(self.started.elapsed().as_secs()))
     }
 }

@@ -53,6 +53,7 @@ pub(super) const ROUTES: &[Row] = &[
     ("delete", "/requests/{id}/log", "Delete the stored bodies of a request; its ledger rows stay", &[], None, "200"),
     ("get", "/audit", "Changes by operators, newest first", PAGE, None, "200"),
     ("get", "/providers", "Configured providers", &[], None, "200"),
+    ("get", "/status", "The process at a glance: the last minute, what is in flight, how store and Redis do", &[], None, "200"),
     ("get", "/config", "The effective configuration, secrets masked", &[], None, "200"),
     ("post", "/explain", "How a chat request would be routed and what would go upstream; nothing is sent", &["key"], Some("ChatRequest"), "200"),
     ("post", "/config/reload", "Read the configuration again; with anything wrong the old one stays", &[], None, "200"),
