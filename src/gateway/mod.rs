@@ -124,9 +124,7 @@ impl Gateway {
         let (cut, when_cut) = watch::channel(false);
         let accounts = Arc::<Accounts>::default();
         let live = in_force(settings, catalog, &accounts)?;
-        let standings = Standings::new(Arc::clone(&live), Arc::clone(&accounts));
-        let metrics = Metrics::launch(gauges.clone(), standings.clone(), Arc::clone(&keys))
-            .map_err(failed("metrics: "))?;
+        let (standings, metrics) = observed(&live, &accounts, &gauges, &keys)?;
         let billing = billing(settings, &store, &metrics, &gauges);
         let (idempotency, keeping) = answers::kept(settings, &store, &gauges);
         let shared = Shared {
@@ -397,6 +395,18 @@ async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(),
         sleep(Duration::from_millis(1)).await;
     }
     Ok(())
+}
+
+/// What the metrics actor and the management API read of providers, and the actor.
+fn observed(
+    live: &Live,
+    accounts: &Arc<Accounts>,
+    gauges: &Gauges,
+    keys: &Arc<KeyTable>,
+) -> Result<(Standings, Addr<Metrics>), StartError> {
+    let standings = Standings::new(Arc::clone(live), Arc::clone(accounts));
+    let metrics = Metrics::launch(gauges.clone(), standings.clone(), Arc::clone(keys));
+    Ok((standings, metrics.map_err(failed("metrics: "))?))
 }
 
 /// Opens the store and reads the keys.

@@ -38,6 +38,7 @@ log: {{ level: info }}
 redis: {{ url: "redis://127.0.0.1:{redis}/0" }}
 catalog: {{ file: {folder}/models.json }}
 routing: {{ exploration: 0 }}
+request_log: {{ default: full }}
 budgets: {{ webhook: "http://127.0.0.1:{nobody}/hook" }}
 providers:
   north: {{ base_url: "{stub}" }}

@@ -113,11 +113,12 @@ async fn totals_by_day_hold_what_was_there_before_them_and_what_an_older_replica
     store.settle(&[receipt(1), receipt(HOUR_MS), receipt(day)]).await.unwrap();
     let mut other = Cluster::shared().connection(place.url.as_ref().unwrap()).await;
     let back = "DROP TRIGGER usage_hourly_added ON usage_hourly; DROP TRIGGER usage_hourly_raised ON usage_hourly; \
-                DROP FUNCTION usage_hourly_added; DROP FUNCTION usage_hourly_raised; DROP TABLE usage_daily; \
-                UPDATE schema_version SET version = 5";
+                DROP FUNCTION usage_hourly_added; DROP FUNCTION usage_hourly_raised; DROP TABLE usage_daily";
     sqlx::raw_sql(back).execute(&mut other).await.unwrap();
     store.settle(&[receipt(2)]).await.unwrap();
-    // What settles here is a replica that knew nothing of days when it began.
+    // What settles after it is a replica that knew nothing of days when it began.
+    let migration = include_str!("../../../src/store/postgres/migrations/0006_daily_usage.sql");
+    sqlx::raw_sql(migration).execute(&mut other).await.unwrap();
     let newer = place.open().await;
     store.settle(&[receipt(3), receipt(2 * HOUR_MS)]).await.unwrap();
     let usage = newer.usage(0, 2 * day, &[GroupBy::Day]).await.unwrap();
