@@ -2,7 +2,7 @@
 //!
 //! Why an actor on a thread of its own: a scrape formats thousands of lines, and no call should wait for it.
 //! Gauges are not sent here: they are shared atomics, read at each scrape. Series with labels are written by
-//! [`exposition`], the others are in a registry.
+//! `exposition`, the others are in a registry.
 //!
 //! Invariants: the number of series is bounded whatever clients send; every metric is a row of [`names`].
 
