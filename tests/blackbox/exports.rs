@@ -164,8 +164,10 @@ async fn a_large_export_is_whole_and_takes_the_memory_of_a_page() {
     const ROWS: usize = 24_500;
     let (_upstream, gateway) = start().await;
     large(&gateway, ROWS).await;
-    // What the store and the routes need once.
-    Answer::of(get(&gateway, "/requests?limit=1000")).await;
+    // What the store and the routes need once, on each of their threads.
+    for _ in 0..20 {
+        Answer::of(get(&gateway, "/requests?limit=1000")).await;
+    }
     let before = peak_kib(&gateway);
     let response = get(&gateway, "/requests?format=csv").send().await.unwrap();
     let mut body = response.bytes_stream();
@@ -179,8 +181,7 @@ async fn a_large_export_is_whole_and_takes_the_memory_of_a_page() {
     }
     let grown = peak_kib(&gateway) - before;
     assert!(text.len() > 35 << 20, "{} bytes", text.len());
-    // Of which the pages that others were given take the most.
-    assert!(grown < 30 << 10, "{grown} KiB more for {} bytes", text.len());
+    assert!(grown < 12 << 10, "{grown} KiB more for {} bytes", text.len());
     let (head, rows) = table(std::str::from_utf8(&text).unwrap());
     let at = head.iter().position(|name| name == "call_id").unwrap();
     let ids: std::collections::HashSet<&String> = rows.iter().map(|row| &row[at]).collect();

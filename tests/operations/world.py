@@ -38,7 +38,6 @@ log: {{ level: info }}
 redis: {{ url: "redis://127.0.0.1:{redis}/0" }}
 catalog: {{ file: {folder}/models.json }}
 routing: {{ exploration: 0 }}
-request_log: {{ default: full }}
 budgets: {{ webhook: "http://127.0.0.1:{nobody}/hook" }}
 providers:
   north: {{ base_url: "{stub}" }}
@@ -52,7 +51,7 @@ models:
   hedged: {{ hedge_after: 50ms, targets: [{{ model: "north/slow:ms=150", weight: 1000 }}, {{ model: "south/echo" }}] }}
   outrun: {{ hedge_after: 50ms, targets: [{{ model: "north/slow:ms=150", weight: 1000 }}, {{ model: "south/slow:ms=900" }}] }}
 projects:
-  web: {{ budget: {{ limit_usd: "400", period: month }} }}
+  web: {{ request_log: full, budget: {{ limit_usd: "400", period: month }} }}
 """
 KEYS = [
     {"name": "search", "project": "web", "rpm": 100000, "markup_percent": "10", "budget": {"limit_usd": "250", "period": "day"}},
@@ -205,6 +204,13 @@ class World:
         thread.start()
         self.threads.append(thread)
 
+    def redis_hangs(self):
+        """For longer than anybody waits for it."""
+        redis = next(process for process in self.processes if process.args[0] == "redis-server")
+        redis.send_signal(signal.SIGSTOP)
+        self.stopping.wait(0.3)
+        redis.send_signal(signal.SIGCONT)
+
     def load(self):
         """Callers of every kind, until the end."""
         def ask(key, model, leave=False, headers=None, **more):
@@ -227,3 +233,4 @@ class World:
         self.caller(0.1, ask("batch", "north/length"), ask("hasty", "north/echo"), ask("poor", "north/echo"), ask("nobody", "north/echo"), ask("search", "north/echo", n="three"))
         self.caller(0.2, ask("search", "north/echo", headers={"Idempotency-Key": "the-same"}), ask("search", "no-such-model"))
         self.caller(2, lambda: self.admin("POST", "/config/reload"))
+        self.caller(8, self.redis_hangs)

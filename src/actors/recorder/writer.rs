@@ -73,7 +73,8 @@ impl Writer {
                         return;
                     }
                     let told = self.write(std::mem::take(&mut jobs)).await;
-                    if told.is_empty() {
+                    // A whole batch was there: the next one may be, too, and whoever hands over while it waits loses.
+                    if told.is_empty() && count < BATCH_CALLS {
                         sleep(GATHER).await;
                     }
                     // Who waits for all of it may be gone.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use llm_gateway::config::Settings;
 use llm_gateway::store::{self, Migrated, Store, StoreError};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
+use tokio::runtime::Runtime;
 
 use super::{Place, by, named, on_both};
 use crate::support::postgres::PASSWORD;
@@ -17,6 +19,10 @@ on_both! {
     a_schema_newer_than_the_binary_is_refused_and_left_alone,
     an_old_schema_is_refused_where_nobody_may_change_it_until_it_was_migrated,
     a_write_that_is_abandoned_leaves_nothing_and_blocks_nobody,
+}
+
+fn new_runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Says the version that the schema has.
@@ -46,12 +52,14 @@ async fn what_was_written_is_there_after_reopening(place: Place) {
 }
 
 async fn stores_that_open_at_once_make_one_schema(place: Place) {
-    // Not more: unoptimised, the proof of a password takes so long that on a busy machine all of them would time out together.
-    let opened = join_all((0..6).map(|_| place.open())).await;
+    // Each on a thread of its own, as processes would.
+    let open = |settings: Settings| move || new_runtime().block_on(store::open(&settings)).unwrap();
+    let opening = (0..12).map(|_| tokio::task::spawn_blocking(open(place.settings())));
+    let opened: Vec<_> = join_all(opening).await.into_iter().map(Result::unwrap).collect();
     for (at, store) in opened.iter().enumerate() {
         store.create_key(named("k"), by(at as i64)).await.unwrap();
     }
-    assert_eq!(opened[0].keys(None, 100).await.unwrap().data.len(), 6);
+    assert_eq!(opened[0].keys(None, 100).await.unwrap().data.len(), 12);
 }
 
 fn refusal(result: Result<Arc<dyn Store>, StoreError>) -> String {
@@ -84,8 +92,7 @@ async fn an_old_schema_is_refused_where_nobody_may_change_it_until_it_was_migrat
 
 fn outlives_its_runtime(place: Place) {
     // Every cell has a runtime of its own; the store is opened on one of them.
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let first = runtime();
+    let first = new_runtime();
     let store = first.block_on(async {
         let store = place.open().await;
         store.create_key(named("first"), by(1)).await.unwrap();
@@ -95,13 +102,13 @@ fn outlives_its_runtime(place: Place) {
     let threads: Vec<_> = (0..3)
         .map(|at| {
             let store = Arc::clone(&store);
-            std::thread::spawn(move || runtime().block_on(store.create_key(named("a"), by(at))).unwrap())
+            std::thread::spawn(move || new_runtime().block_on(store.create_key(named("a"), by(at))).unwrap())
         })
         .collect();
     for thread in threads {
         thread.join().unwrap();
     }
-    let keys = runtime().block_on(store.keys(None, 10)).unwrap();
+    let keys = new_runtime().block_on(store.keys(None, 10)).unwrap();
     assert_eq!(keys.data.len(), 4);
 }
 
