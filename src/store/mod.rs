@@ -16,6 +16,7 @@ pub mod key;
 mod key_json;
 mod key_table;
 mod open;
+mod patience;
 mod postgres;
 mod request_log;
 mod rows;
@@ -40,6 +41,7 @@ pub use key_table::{
     BudgetFollower, GroupEntry, Groups, Holder, KeyEntry, KeyTable, Member, POLL_INTERVAL, PurseOf,
 };
 pub use open::{Migrated, migrate, open, open_patiently};
+pub use patience::Patience;
 pub use postgres::PostgresStore;
 pub use request_log::LoggedCall;
 pub use rows::{

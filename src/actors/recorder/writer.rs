@@ -4,22 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Job, Raw, Room, Taken};
 use crate::actors::gauges::{LogCounts, NotLogged};
 use crate::actors::live::Live;
 use crate::config::RequestLogSettings;
 use crate::request_log::{Kept, Rules, keep};
-use crate::store::{LoggedCall, Store, StoreError, StoreFuture};
+use crate::store::{LoggedCall, Patience, Store};
 
 /// How long calls are gathered before they are stored: whoever hands over meanwhile wakes nobody.
 const GATHER: Duration = Duration::from_millis(50);
 /// Calls and bytes of bodies that are stored at a time: the ledger waits for the same writer.
 const BATCH_CALLS: usize = 64;
 const BATCH_BYTES: u64 = 1 << 20;
-/// How long the store may take for one thing.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How often what is old is removed: a tenth of the time that it is kept, within these bounds.
 const PURGE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 /// Rows that are removed at a time, and how often in a row.
@@ -27,6 +25,8 @@ const PURGE_ROWS: u32 = 200;
 const PURGE_BATCHES: usize = 50;
 /// Parts of the bound that are written before it is looked at again.
 const PURGE_PARTS: u64 = 16;
+/// What it means that the store fails.
+const LOST: &str = "the request log cannot be written; what is to be stored meanwhile is lost";
 
 /// The thread's task.
 pub(super) struct Writer {
@@ -37,8 +37,7 @@ pub(super) struct Writer {
     /// Bytes stored since it was last looked for what is too much.
     written: u64,
     purged: Instant,
-    /// The store failed the last time.
-    failed: bool,
+    patience: Patience,
 }
 
 /// What is to be stored together.
@@ -57,7 +56,15 @@ impl Writer {
         counts: LogCounts,
         handed: mpsc::Receiver<Job>,
     ) -> Self {
-        Self { store, live, counts, handed, written: 0, purged: Instant::now(), failed: false }
+        Self {
+            store,
+            live,
+            counts,
+            handed,
+            written: 0,
+            purged: Instant::now(),
+            patience: Patience::new(LOST),
+        }
     }
 
     /// Runs for as long as the process.
@@ -123,8 +130,7 @@ impl Writer {
         if calls.is_empty() {
             return;
         }
-        let store = Arc::clone(&self.store);
-        match self.done(store.log_calls(&calls)).await {
+        match self.patience.wait(self.store.log_calls(&calls)).await {
             Some(()) => {
                 self.counts.stored(calls.len());
                 self.written += bytes;
@@ -144,26 +150,12 @@ impl Writer {
     async fn remove(&mut self) {
         let (retention, bytes_max) = self.settings(|log| (log.retention, log.max_bytes));
         let before_ms = now_ms().saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-        let store = Arc::clone(&self.store);
         for _ in 0..PURGE_BATCHES {
-            let removed = self.done(store.purge_logged(before_ms, bytes_max, PURGE_ROWS)).await;
+            let removed = self.patience.wait(self.store.purge_logged(before_ms, bytes_max, PURGE_ROWS)).await;
             if removed.is_none_or(|rows| rows < u64::from(PURGE_ROWS)) {
                 return;
             }
         }
-    }
-
-    /// What the store answers, if it does; what went wrong is said once.
-    async fn done<T>(&mut self, asked: StoreFuture<'_, T>) -> Option<T> {
-        let late = || Err(StoreError::Unavailable("the store takes too long".to_owned()));
-        let answered = timeout(PATIENCE, asked).await.unwrap_or_else(|_| late());
-        if let Err(error) = &answered
-            && !self.failed
-        {
-            tracing::warn!(%error, "the request log cannot be written; what is to be stored meanwhile is lost");
-        }
-        self.failed = answered.is_err();
-        answered.ok()
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use ulid::Ulid;
 
 use super::super::door;
 use super::records::{Records, millis};
 use crate::policy::idempotency::{Answer, Digest, Table};
-use crate::store::{Store, StoreError, StoreFuture};
+use crate::store::{Patience, Store};
 
 /// How long claims hold when their process is not heard of.
 pub(super) const LEASE: Duration = Duration::from_secs(15);
@@ -26,8 +26,8 @@ const PURGE_BATCHES: usize = 20;
 const PURGE_PARTS: u64 = 16;
 /// What waits to be put into the store at most.
 const JOBS_MAX: usize = 1_024;
-/// How long the store may take for one thing.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// What it means that the store fails.
+const LOST: &str = "what is known of idempotency keys could not be stored";
 
 /// Something to tell the store.
 #[derive(Debug)]
@@ -47,8 +47,7 @@ pub struct Keeper {
     /// Bytes written since it was last looked for what is too much.
     written: u64,
     purged: Instant,
-    /// The store failed the last time.
-    failed: bool,
+    patience: Patience,
 }
 
 /// What requests ask, and who keeps it in step.
@@ -70,7 +69,7 @@ pub(super) fn start(store: Arc<dyn Store>, table: &Arc<Table>, bytes_max: u64) -
         bytes_max,
         written: 0,
         purged: Instant::now(),
-        failed: false,
+        patience: Patience::new(LOST),
     };
     (records, keeper)
 }
@@ -95,14 +94,13 @@ impl Keeper {
     }
 
     async fn tell(&mut self, job: Job) {
-        let store = Arc::clone(&self.store);
         match job {
             Job::Finish { name, token, answer, expires_ms } => {
                 self.written += answer.as_ref().map_or(0, |answer| answer.body.len() as u64);
-                self.done(store.finish_answer(name, token, answer, expires_ms)).await;
+                self.patience.wait(self.store.finish_answer(name, token, answer, expires_ms)).await;
             }
             Job::Release { name, token } => {
-                self.done(store.release_answer(name, token)).await;
+                self.patience.wait(self.store.release_answer(name, token)).await;
             }
             Job::Flush(done) => {
                 let _ = done.send(());
@@ -112,33 +110,21 @@ impl Keeper {
 
     async fn beat(&mut self) {
         if self.table.running() > 0 {
-            let (store, owner) = (Arc::clone(&self.store), Arc::clone(&self.owner));
             let lease_ms = door::now_ms().saturating_add(millis(LEASE));
-            self.done(store.extend_answers(&owner, lease_ms)).await;
+            self.patience.wait(self.store.extend_answers(&self.owner, lease_ms)).await;
         }
     }
 
     async fn purge(&mut self) {
         (self.purged, self.written) = (Instant::now(), 0);
-        let store = Arc::clone(&self.store);
         for _ in 0..PURGE_BATCHES {
-            let removed = self.done(store.purge_answers(door::now_ms(), self.bytes_max, PURGE_ROWS)).await;
+            let removed = self
+                .patience
+                .wait(self.store.purge_answers(door::now_ms(), self.bytes_max, PURGE_ROWS))
+                .await;
             if removed.is_none_or(|rows| rows < u64::from(PURGE_ROWS)) {
                 return;
             }
         }
-    }
-
-    /// What the store answers, if it does; what went wrong is said once.
-    async fn done<T>(&mut self, asked: StoreFuture<'_, T>) -> Option<T> {
-        let late = || Err(StoreError::Unavailable("the store takes too long".to_owned()));
-        let answered = timeout(PATIENCE, asked).await.unwrap_or_else(|_| late());
-        if let Err(error) = &answered
-            && !self.failed
-        {
-            tracing::warn!(%error, "what is known of idempotency keys could not be stored");
-        }
-        self.failed = answered.is_err();
-        answered.ok()
     }
 }
