@@ -9,10 +9,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{
-    Client, Request, Script, Upstream, chunk, completion, event, eventually, question, stream_head,
-    text_event, whole,
-};
+use crate::support::{Client, Request, Script, Upstream, charged, eventually, question};
 
 /// What ends an answer early that did not ask for fewer tokens.
 const CUT: &[u8] = br#""finish_reason":"length""#;
@@ -274,20 +271,5 @@ fn answer(shared: &Shared, request: &Request) -> Script {
             facts.wrong.push(format!("call-{number} came to the upstream twice"));
         }
     });
-    let tokens = charge.completed;
-    let usage = json!({"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1});
-    if body["stream"] != true {
-        let mut reply = completion("hello there");
-        reply["usage"] = usage;
-        return Script::new().wait(Duration::from_millis(number % 7)).send(whole(200, &reply));
-    }
-    let told = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage});
-    let end = format!("{}data: {told}\n\ndata: [DONE]\n\n", event("{}", "\"stop\""));
-    Script::new()
-        .send(stream_head())
-        .send(chunk(text_event("hello")))
-        .wait(Duration::from_millis(number % 11))
-        .send(chunk(text_event(" there")))
-        .send(chunk(end))
-        .send(chunk(""))
+    charged(&body, number, 1, charge.completed)
 }

@@ -8,10 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::support::{
-    Client, Request, Script, Setup, Upstream, chunk, completion, event, question, stream_head, text_event,
-    whole,
-};
+use crate::support::{Client, Request, Setup, Upstream, charged, question};
 
 /// Kills, and clients that call meanwhile.
 const KILLS: u64 = 50;
@@ -28,21 +25,7 @@ async fn upstream(bill: &Bill) -> Upstream {
         let number = body["number"].as_u64().unwrap();
         let (prompt, completed) = (10 + number % 90, 1 + number % 70);
         bill.lock().unwrap().insert(format!("call-{number}"), (prompt, completed));
-        let usage = json!({"prompt_tokens": prompt, "completion_tokens": completed, "total_tokens": prompt + completed});
-        if body["stream"] != true {
-            let mut reply = completion("hello there");
-            reply["usage"] = usage;
-            return Script::new().wait(Duration::from_millis(number % 7)).send(whole(200, &reply));
-        }
-        let told = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage});
-        let end = format!("{}data: {told}\n\ndata: [DONE]\n\n", event("{}", "\"stop\""));
-        Script::new()
-            .send(stream_head())
-            .send(chunk(text_event("hello")))
-            .wait(Duration::from_millis(number % 11))
-            .send(chunk(text_event(" there")))
-            .send(chunk(end))
-            .send(chunk(""))
+        charged(&body, number, prompt, completed)
     })
     .await
 }

@@ -33,8 +33,8 @@ pub use seed::{receipt, seed};
 pub use stub::StrictUpstream;
 pub use switch::Switch;
 pub use upstream::{
-    BlackHole, Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head,
-    streamed, text_event, whole,
+    BlackHole, Request, Script, USAGE_EVENT, Upstream, charged, chunk, completion, ending, event,
+    stream_head, streamed, text_event, whole,
 };
 
 /// How long a test waits for something that must happen.

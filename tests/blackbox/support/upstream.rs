@@ -411,3 +411,23 @@ pub fn ending() -> String {
 pub fn streamed(text: &str) -> Script {
     Script::new().send(stream_head()).send(chunk(text_event(text) + &ending())).send(chunk(""))
 }
+
+/// The answer that a request asks for, stream or not, in a time that depends on its number, with what is charged for it.
+pub fn charged(body: &Value, number: u64, prompt: u64, completed: u64) -> Script {
+    let usage =
+        json!({"prompt_tokens": prompt, "completion_tokens": completed, "total_tokens": prompt + completed});
+    if body["stream"] != true {
+        let mut reply = completion("hello there");
+        reply["usage"] = usage;
+        return Script::new().wait(Duration::from_millis(number % 7)).send(whole(200, &reply));
+    }
+    let told = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage});
+    let end = format!("{}data: {told}\n\ndata: [DONE]\n\n", event("{}", "\"stop\""));
+    Script::new()
+        .send(stream_head())
+        .send(chunk(text_event("hello")))
+        .wait(Duration::from_millis(number % 11))
+        .send(chunk(text_event(" there")))
+        .send(chunk(end))
+        .send(chunk(""))
+}
