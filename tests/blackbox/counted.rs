@@ -301,8 +301,13 @@ async fn a_process_that_ends_tells_since_when_and_counts_whom_it_turns_away() {
     assert_eq!(gateway.metric("llm_gateway_draining_seconds").await, 0.0);
     gateway.process.signal(Signal::Terminate);
     gateway.process.logged("stopping: running calls are finished first").await;
-    eventually("it drains", || async { (client.ask("up/m", json!({})).await.status == 503).then_some(()) })
-        .await;
+    // A call that came while it is only leaving would still be taken.
+    eventually("it drains", || async {
+        let ready = reqwest::get(format!("{}/health/ready", gateway.ops)).await.ok()?.text().await.ok()?;
+        ready.contains("draining").then_some(())
+    })
+    .await;
+    assert_eq!(client.ask("up/m", json!({})).await.status, 503);
     eventually("it says so", || async {
         (gateway.metric("llm_gateway_sheds_total{reason=\"draining\"}").await >= 1.0).then_some(())
     })

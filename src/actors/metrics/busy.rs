@@ -53,8 +53,8 @@ impl Busy {
     }
 
     /// Writes all of them.
-    pub fn write(&self, out: &mut String) {
-        for family in [&self.cells, &self.in_flight, &self.waiting, &self.draining] {
+    pub fn write(&mut self, out: &mut String) {
+        for family in [&mut self.cells, &mut self.in_flight, &mut self.waiting, &mut self.draining] {
             family.write(out);
         }
         self.full.write(out);

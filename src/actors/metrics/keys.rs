@@ -107,7 +107,7 @@ impl Keys {
     }
 
     /// Writes all of them.
-    pub fn write(&self, out: &mut String) {
+    pub fn write(&mut self, out: &mut String) {
         self.requests.write(out);
         self.tokens.write(out);
         self.cost.write(out);

@@ -217,11 +217,17 @@ impl Series {
     }
 
     /// Writes all of them.
-    pub fn write(&self, out: &mut String) {
-        let counts = [&self.requests, &self.sheds, &self.attempts, &self.tokens, &self.unpriced];
+    pub fn write(&mut self, out: &mut String) {
+        let counts =
+            [&mut self.requests, &mut self.sheds, &mut self.attempts, &mut self.tokens, &mut self.unpriced];
         counts.into_iter().for_each(|family| family.write(out));
-        let times = [&self.request_duration, &self.overhead, &self.upstream_duration, &self.first_token];
-        times.into_iter().chain([&self.per_token]).for_each(|family| family.write(out));
+        let times = [
+            &mut self.request_duration,
+            &mut self.overhead,
+            &mut self.upstream_duration,
+            &mut self.first_token,
+        ];
+        times.into_iter().chain([&mut self.per_token]).for_each(|family| family.write(out));
         self.cost.write(out);
     }
 }

@@ -107,12 +107,20 @@ impl Shown {
     }
 
     /// Writes all of them.
-    pub fn write(&self, out: &mut String) {
-        for family in [&self.in_flight, &self.limit, &self.queued, &self.credential, &self.breaker] {
+    pub fn write(&mut self, out: &mut String) {
+        for family in
+            [&mut self.in_flight, &mut self.limit, &mut self.queued, &mut self.credential, &mut self.breaker]
+        {
             family.write(out);
         }
-        let counts = [&self.queue_timeouts, &self.retries, &self.retry_budget, &self.hedges, &self.ejections];
-        counts.into_iter().chain([&self.failovers]).for_each(|family| family.write(out));
+        let counts = [
+            &mut self.queue_timeouts,
+            &mut self.retries,
+            &mut self.retry_budget,
+            &mut self.hedges,
+            &mut self.ejections,
+        ];
+        counts.into_iter().chain([&mut self.failovers]).for_each(|family| family.write(out));
         self.queue_wait.write(out);
     }
 }

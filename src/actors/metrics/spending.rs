@@ -93,8 +93,8 @@ impl Spending {
     }
 
     /// Writes all of them.
-    pub fn write(&self, out: &mut String) {
-        [&self.limit, &self.spent, &self.reserved, &self.quota]
+    pub fn write(&mut self, out: &mut String) {
+        [&mut self.limit, &mut self.spent, &mut self.reserved, &mut self.quota]
             .into_iter()
             .for_each(|family| family.write(out));
     }
