@@ -8,6 +8,8 @@ use actix::{Actor, Addr, Recipient};
 use actix_web::web::Data;
 use tokio::sync::watch;
 
+use crate::config::TelemetrySettings;
+use crate::trace::Sampler;
 use crate::actors::cells::Cells;
 use crate::actors::gauges::Gauges;
 use crate::actors::live::{Live, Reloads};
@@ -106,7 +108,13 @@ impl Shared {
             body_room: self.body_room.clone(),
             vault: Arc::clone(&self.vault),
             idempotency: Arc::clone(&self.idempotency),
+            sampler: sampler(&self.live.load().settings.telemetry),
             fetcher: self.fetching.clone().map(Fetcher::new),
         })
     }
+}
+
+/// Which calls are traced: none without anybody to tell.
+fn sampler(telemetry: &TelemetrySettings) -> Option<Sampler> {
+    telemetry.endpoint.as_ref().map(|_| Sampler::new(telemetry.sample_ratio))
 }

@@ -30,6 +30,7 @@ mod settings;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod telemetry;
 mod timeouts;
 mod units;
 mod validate;
@@ -52,3 +53,4 @@ pub use settings::{
     IdempotencySettings, JournalSettings, Log, ModelTimeouts, OnCancel, OnFull, ProbeRule, Provider,
     ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
 };
+pub use telemetry::TelemetrySettings;

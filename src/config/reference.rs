@@ -68,6 +68,7 @@ fn kind(kind: Kind) -> String {
             "list of `host`, `address` or `network/bits`, each with `:port` where it is not 443".into()
         }
         Kind::Amount => "amount in USD".into(),
+        Kind::Ratio => "number, 0 to 1".into(),
         Kind::Markup => "percentage, -100 to 1000".into(),
         Kind::Percentages => "list of percentages".into(),
         Kind::Time => "RFC 3339 time".into(),

@@ -11,6 +11,7 @@ use super::governance::Governance;
 use super::identity::Identity;
 use super::redis::RedisSettings;
 use super::secret::Secret;
+use super::telemetry::TelemetrySettings;
 use crate::chat::{Facts, Routing, Trait};
 use crate::wire::quirks::any_glob;
 use crate::wire::{Quirks, WireFormat};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub catalog: CatalogSettings,
     /// Logs.
     pub log: Log,
+    /// Where traces and metrics are sent.
+    pub telemetry: TelemetrySettings,
     /// Configured providers by id.
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// Aliases by name.

@@ -17,6 +17,7 @@ use crate::config::{Server, Settings};
 use crate::fleet::Fleet;
 use crate::policy::vault::Vault;
 use crate::store::KeyTable;
+use crate::trace::Sampler;
 use crate::upstream::Fetcher;
 
 /// The reach of one worker's handlers.
@@ -47,6 +48,8 @@ pub struct Front {
     pub idempotency: Arc<Idempotency>,
     /// Who fetches images for requests; `None`: nobody may.
     pub fetcher: Option<Rc<Fetcher>>,
+    /// Which calls are traced; `None`: none is.
+    pub sampler: Option<Sampler>,
 }
 
 impl Front {

@@ -10,11 +10,12 @@ mod link;
 mod meter;
 mod notify;
 mod room;
+mod telling;
 mod tls;
 mod told;
 
 pub use auth::Keyring;
-pub use call::{Call, CallFacts, Paying};
+pub use call::{Call, CallFacts, Paying, Traced};
 pub use exchange::{Attempt, Failure, Lender, ReplyEvent, run};
 pub use fetch::{Fetched, Fetcher, Fetching, Wanted};
 pub use link::{Link, LinkError, Outgoing, Previewed};
