@@ -14,10 +14,11 @@ use crate::actors::cells::Cells;
 use crate::actors::gauges::Gauges;
 use crate::actors::live::{Live, Reloads};
 use crate::actors::outbox::Outbox;
+use crate::actors::recorder::Recorder;
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
 use crate::fleet::Fleet;
-use crate::http::admin::Shown;
+use crate::http::admin::{Overview, Shown};
 use crate::http::body_room::BodyRoom;
 use crate::http::door;
 use crate::http::front::Front;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub fleet: Option<Fleet>,
     /// Where receipts go.
     pub billing: Recipient<Arc<Batch>>,
+    /// Where bodies go that are stored.
+    pub recorder: Recorder,
     /// Where receipts are written.
     pub journal: Arc<Journal>,
     /// Process-wide numbers.
@@ -65,13 +68,14 @@ pub struct Shared {
 
 impl Shared {
     /// What management looks at.
-    pub fn shown(&self, standings: Standings, reloads: Reloads) -> Shown {
+    pub fn shown(&self, standings: Standings, reloads: Reloads, overview: Overview) -> Shown {
         Shown {
             live: Arc::clone(&self.live),
             standings,
             reloads,
             cells: Arc::clone(&self.supervisors),
             vault: Arc::clone(&self.vault),
+            overview,
         }
     }
 
@@ -109,6 +113,7 @@ impl Shared {
             vault: Arc::clone(&self.vault),
             idempotency: Arc::clone(&self.idempotency),
             sampler: sampler(&self.live.load().settings.telemetry),
+            recorder: self.recorder.clone(),
             fetcher: self.fetching.clone().map(Fetcher::new),
         })
     }

@@ -22,6 +22,7 @@ pub mod json;
 pub mod money;
 pub mod policy;
 pub mod receipt;
+pub mod request_log;
 pub mod rfc3339;
 pub mod store;
 pub mod stub;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use llm_gateway::cli::{check, demo, keys, migrate, models, out, reconcile, serve, stub};
+use llm_gateway::cli::{check, demo, health, keys, migrate, models, out, reconcile, serve, stub};
 use llm_gateway::config::Settings;
 use llm_gateway::http::door::now_ms;
 use llm_gateway::store;
@@ -30,6 +30,8 @@ enum Command {
     Serve(ConfigFile),
     /// Validate the configuration and print every problem, or what it amounts to
     Check(ConfigFile),
+    /// Ask a gateway on this machine whether it is ready: exit code 0 when it is
+    Health(health::Arguments),
     /// Make, list and revoke API keys
     Keys {
         #[command(subcommand)]
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Stub(arguments) => stub::run(&arguments),
         Command::Serve(ConfigFile { config }) => serve::run(config.as_deref()),
         Command::Check(ConfigFile { config }) => run_check(config.as_deref()),
+        Command::Health(arguments) => finish(health::run(&arguments)),
         Command::Keys { command, config } => run_keys(command, config.config.as_deref()),
         Command::Migrate(ConfigFile { config }) => with_settings(config.as_deref(), migrate::run),
         Command::Models { command, config } => run_models(command, config.config.as_deref()),

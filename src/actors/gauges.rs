@@ -45,6 +45,8 @@ pub struct Gauges {
     pub metrics: Mailbox,
     /// Whether the process ends.
     pub drain: DrainState,
+    /// Calls whose bodies were stored, and those whose were not.
+    pub logged: LogCounts,
 }
 
 impl Gauges {
@@ -100,6 +102,48 @@ impl IdempotencyCounts {
     /// How many there were.
     pub fn get(&self, what: Idempotent) -> u64 {
         self.0.get(what as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+}
+
+/// Why the bodies of a call were not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotLogged {
+    /// Too many waited.
+    Queue,
+    /// The store did not take them.
+    Store,
+}
+
+impl NotLogged {
+    /// All of them, with the labels of their series.
+    pub const ALL: [(Self, &'static str); 2] = [(Self::Queue, "queue"), (Self::Store, "store")];
+}
+
+/// Calls whose bodies were stored, and those whose were not.
+#[derive(Clone, Debug, Default)]
+pub struct LogCounts(Arc<(AtomicU64, [AtomicU64; 2])>);
+
+impl LogCounts {
+    /// So many were stored.
+    pub fn stored(&self, calls: usize) {
+        self.0.0.fetch_add(calls as u64, Ordering::Relaxed);
+    }
+
+    /// So many were not.
+    pub fn dropped(&self, why: NotLogged, calls: usize) {
+        if let Some(count) = self.0.1.get(why as usize) {
+            count.fetch_add(calls as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// How many were stored.
+    pub fn get_stored(&self) -> u64 {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// How many were not.
+    pub fn get_dropped(&self, why: NotLogged) -> u64 {
+        self.0.1.get(why as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 }
 

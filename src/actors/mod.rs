@@ -9,6 +9,7 @@ pub mod messages;
 pub mod metrics;
 pub mod outbox;
 pub mod provider;
+pub mod recorder;
 pub mod standing;
 pub mod supervisor;
 mod tending;

@@ -103,7 +103,8 @@ async fn serve(settings: &Settings, catalog: Arc<Catalog>, sources: Sources) -> 
     if let Some(path) = gateway.admin_key_file() {
         tracing::info!(path = %path.display(), "the admin key is in this file");
     }
-    tracing::info!(listen = %gateway.public_addr(), ops = %gateway.ops_addr(), "ready");
+    let page = format!("http://{}/", gateway.ops_addr());
+    tracing::info!(listen = %gateway.public_addr(), ops = %gateway.ops_addr(), page, "ready");
     let signal = loop {
         tokio::select! {
             signal = ended.wait() => break signal,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::api_keys::ApiKey;
 use super::governance;
+use super::request_log;
 use super::resolve::Wanted;
 use super::schema::{self, Kind};
 use super::secret;
@@ -57,6 +58,7 @@ pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wante
     let names = telemetry.headers.keys().map(|name| (name.clone(), "***".into()));
     put(&mut shown, "telemetry.otlp.headers", Value::Object(names.collect()));
     put(&mut shown, "telemetry.otlp.endpoint", json!(telemetry.endpoint));
+    request_log::shown(tree, &mut shown);
     Value::Object(shown)
 }
 

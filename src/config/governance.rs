@@ -13,6 +13,7 @@ use super::secret::{self, Outside, Resolved, Secret};
 use super::value;
 use crate::chat::Routing;
 use crate::money::{Markup, Usd};
+use crate::request_log::Logged;
 use crate::rfc3339::parse_ms;
 
 /// Everything that is declared of it.
@@ -88,6 +89,8 @@ pub struct RulesRow {
     pub budget: Option<BudgetRow>,
     /// What is charged on top.
     pub markup: Option<Markup>,
+    /// Bodies that are stored; projects only.
+    pub request_log: Logged,
 }
 
 /// A budget that is declared.
@@ -229,6 +232,7 @@ fn rules(row: &Value, prefix: &'static str, path: &str, problems: &mut Vec<Probl
         } else {
             read.text("markup_percent").and_then(|percent| Markup::parse(&percent))
         },
+        request_log: read.text("request_log").as_deref().and_then(Logged::parse).unwrap_or_default(),
     }
 }
 

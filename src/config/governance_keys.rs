@@ -2,6 +2,7 @@
 
 use super::schema::{Key, Kind, key};
 use crate::chat::Routing;
+use crate::request_log::Logged;
 
 /// The periods of a budget.
 const PERIODS: &[&str] = &["day", "week", "month", "total"];
@@ -23,7 +24,7 @@ const MARKUP: &str =
     "Percentage charged on top of the provider's price, or below it; two digits after the point.";
 
 #[rustfmt::skip]
-pub const GOVERNANCE_KEYS: [Key; 45] = [
+pub const GOVERNANCE_KEYS: [Key; 46] = [
     key("keys.*.secret", Kind::Secret, None, "A caller's key that the configuration declares: its text, as `llm-gateway keys create` makes one (`lgw_...`). Declared keys are read-only in the API, and end when they are taken out."),
     key("keys.*.sha256", Kind::Text, None, "In place of `secret`: SHA-256 of the text, hexadecimal. Needs `prefix`."),
     key("keys.*.prefix", Kind::Text, None, "The first 8 characters of the text, for showing."),
@@ -55,6 +56,7 @@ pub const GOVERNANCE_KEYS: [Key; 45] = [
     key("projects.*.budget.soft", Kind::Bool, Some("false"), SOFT),
     key("projects.*.budget.alerts", Kind::Percentages, Some("80,100"), ALERTS),
     key("projects.*.markup_percent", Kind::Markup, None, MARKUP),
+    key("projects.*.request_log", Kind::Choice(&Logged::WORDS), Some("off"), "Bodies of its calls that are stored, masked as `request_log.redact` says: requests, responses, or both (`full`)."),
     key("tag_sets.#.tags.*", Kind::Text, None, "A tag of a set: limits for all calls that carry every tag of it, from their header or their key."),
     key("tag_sets.#.expires_at", Kind::Time, None, EXPIRES),
     key("tag_sets.#.models.allow", Kind::Names, None, ALLOW),

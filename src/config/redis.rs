@@ -1,5 +1,6 @@
 //! The Redis that replicas share: where it is, how long it may take, what is done without it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::Problem;
@@ -14,6 +15,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(5);
 pub struct RedisSettings {
     /// Its address, which may hold a password; `None`: nothing is shared.
     pub url: Option<Secret>,
+    /// Certificates to trust instead of the built-in ones.
+    pub ca_file: Option<PathBuf>,
     /// The longest that a request waits for it.
     pub timeout: Duration,
     /// While it is gone, refuse what is not in hand.
@@ -57,5 +60,6 @@ pub(super) fn read(
         }
     });
     let deny_on_loss = read.text("redis.on_loss").as_deref() == Some("deny");
-    RedisSettings { url, timeout, deny_on_loss, prefix }
+    let ca_file = read.text("redis.ca_file").map(PathBuf::from);
+    RedisSettings { url, ca_file, timeout, deny_on_loss, prefix }
 }

@@ -53,6 +53,7 @@ fn kind(kind: Kind) -> String {
         Kind::AutoCount(min, max) => format!("`auto`, or {min} to {max}"),
         Kind::Duration => "duration".into(),
         Kind::DurationOrNever => "duration, or `0s`".into(),
+        Kind::Life => "time with its unit, `1s` to `3650d`".into(),
         Kind::Size(min, max) => format!("size, {} to {}", units::size_text(min), units::size_text(max)),
         Kind::Listen => "`host:port`".into(),
         Kind::Url => "http or https address".into(),
@@ -64,9 +65,15 @@ fn kind(kind: Kind) -> String {
         Kind::Wire => "wire format".into(),
         Kind::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Kind::Names => "list of texts".into(),
+        Kind::Words(words) => {
+            let words = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>();
+            format!("list of {}", words.join(", "))
+        }
+        Kind::Pattern => "regular expression".into(),
         Kind::Hosts => {
             "list of `host`, `address` or `network/bits`, each with `:port` where it is not 443".into()
         }
+        Kind::Origins => "list of origins, `https://host` or `http://host:port`".into(),
         Kind::Amount => "amount in USD".into(),
         Kind::Ratio => "number, 0 to 1".into(),
         Kind::Markup => "percentage, -100 to 1000".into(),

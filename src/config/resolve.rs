@@ -16,7 +16,7 @@ use super::settings::{
     CatalogSettings, IdempotencySettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings,
     RoutingSettings, Server, Settings,
 };
-use super::{aliases, database, effective, governance, provider, redis, telemetry, validate};
+use super::{aliases, database, effective, governance, provider, redis, request_log, telemetry, validate};
 use crate::chat::Routing;
 
 /// The shortest time that a client may take nothing for.
@@ -68,6 +68,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
             life: read.duration("idempotency.life"),
             store_max: read.number("idempotency.store_max").unwrap_or_default(),
         },
+        request_log: request_log::read(tree, &mut problems),
         routing: RoutingSettings {
             mode: read.text("routing.mode").as_deref().and_then(Routing::parse).unwrap_or_default(),
             exploration: read
@@ -116,6 +117,7 @@ fn server(read: &Reader<'_>) -> Server {
         max_connections: read.count("server.max_connections"),
         write_timeout: read.duration("server.write_timeout"),
         memory_limit: read.number("server.memory_limit"),
+        cors_origins: read.names("server.cors_origins").unwrap_or_default(),
         config_watch: read.flag("server.config_watch"),
     }
 }

@@ -6,6 +6,7 @@
 use super::governance_keys::GOVERNANCE_KEYS;
 use super::provider_keys::PROVIDER_KEYS;
 use crate::chat::Routing;
+use crate::request_log::{BUILT_IN, Logged};
 
 /// What values a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Kind {
     Duration,
     /// A duration with its unit, or `0s`: never.
     DurationOrNever,
+    /// How long something is kept, with its unit, days among them.
+    Life,
     /// A size with its unit; bounds in bytes, included.
     Size(u64, u64),
     /// `host:port`; port 0 asks the system for one.
@@ -46,8 +49,14 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of texts; from the environment separated by commas.
     Names,
+    /// A list of some of these words.
+    Words(&'static [&'static str]),
+    /// A regular expression.
+    Pattern,
     /// A list of hosts, addresses and networks, each with a port where it is not 443.
     Hosts,
+    /// A list of web origins: scheme, host and port, nothing more.
+    Origins,
     /// An amount of money in USD, exact.
     Amount,
     /// A number from 0 to 1.
@@ -88,11 +97,12 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 62] = [
+const GENERAL_KEYS: [Key; 70] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
     key("redis.url", Kind::Secret, None, "Where replicas share limits, budgets and word of changed keys: `redis://user:password@host:6379/0`, `rediss://` with TLS, `redis+sentinel://user:password@host:26379,host2/master-name/0`, `redis+cluster://user:password@host:6379,host2`, `rediss+sentinel`, `rediss+cluster`. Left out: every process counts alone."),
+    key("redis.ca_file", Kind::Path, None, "Certificates (PEM) to trust in Redis's, and its sentinels', instead of the built-in ones; for addresses with TLS."),
     key("redis.timeout", Kind::Duration, Some("50ms"), "The longest that a request waits for Redis."),
     key("redis.on_loss", Kind::Choice(&["local_share", "deny"]), Some("local_share"), "While Redis cannot be reached and what is in hand is used up: `local_share` lets each replica use its part of what was left, `deny` refuses."),
     key("redis.prefix", Kind::Text, Some("llmgw"), "What every key and channel in Redis begins with: replicas with the same one share."),
@@ -115,6 +125,7 @@ const GENERAL_KEYS: [Key; 62] = [
     key("server.write_timeout", Kind::Duration, Some("60s"), "How long a client may take nothing of what is sent to it before its connection is closed and its upstream let go; at least 1s, and for connections made from then on. Linux from 5.11 on keeps the time."),
     key("server.memory_limit", Kind::Size(64 * MIB, 1024 * GIB), None, "Resident memory of the process from which on new calls are answered with 503 until it is 5 % below. Left out: 85 % of the memory limit of its cgroup, if there is one."),
     key("server.config_watch", Kind::Bool, Some("true"), "Look at the configuration file, the catalogue and the files of secrets every second; what they hold is taken over once it was the same twice. `false`: only SIGHUP and POST /admin/v1/config/reload do that."),
+    key("server.cors_origins", Kind::Origins, None, "Origins of web pages that may call /v1 from a browser (`https://app.example.com`). Where the ops listener is on loopback, its status page may in any case."),
     key("server.fetch_images", Kind::Bool, Some("false"), "Fetch images that a request gives by https address, for formats that take images inline only. `false`: such a request is answered with 400 and asks for a data URL. Addresses that are not public are never fetched from."),
     key("server.fetch_allow", Kind::Hosts, None, "Exceptions for closed networks: hosts, addresses and networks (`images.internal`, `10.2.0.0/16`, `[fd00::1]:8443`) that images may be fetched from although they are not public, or on another port than 443."),
     key("server.fetch_ca_file", Kind::Path, None, "Certificates (PEM) to trust in fetching, besides the built-in ones."),
@@ -132,6 +143,12 @@ const GENERAL_KEYS: [Key; 62] = [
     key("idempotency.keys", Kind::Count(1, 10_000_000), Some("100000"), "Keys held in memory; the oldest answered ones go first."),
     key("idempotency.answer_limit", Kind::Size(KIB, 64 * MIB), Some("4MiB"), "Largest answer that is given again, `idempotency.memory` at most; the key of a larger one is refused with 409 afterwards."),
     key("idempotency.store_max", Kind::Size(0, 1024 * GIB), Some("1GiB"), "Such answers held in the store, all together, as they were sent: for a restart and for other replicas. The oldest go first. `0B`: in memory only."),
+    key("request_log.default", Kind::Choice(&Logged::WORDS), Some("off"), "Bodies that are stored of calls whose key has no project. A project says it for itself (`request_log`), and one that says nothing is `off`."),
+    key("request_log.max_body", Kind::Size(KIB, 4 * MIB), Some("64KiB"), "Bytes stored of one body at most; a longer one is cut and marked `truncated`."),
+    key("request_log.max_bytes", Kind::Size(MIB, 1024 * GIB), Some("1GiB"), "Bytes of all stored bodies; the oldest go first."),
+    key("request_log.retention", Kind::Life, Some("7d"), "How long bodies are stored."),
+    key("request_log.redact", Kind::Words(&BUILT_IN), Some("email,card,api_key,gateway_key,bearer,data_url,base64"), "What is masked in bodies before they are stored. An empty list masks nothing but your own `patterns`."),
+    key("request_log.patterns.*", Kind::Pattern, None, "A regular expression of your own (Rust's `regex`, up to 1000 characters, up to 32 of them) that is masked, too: it sees one string of the JSON at a time, escapes undone, without its quotes. What it finds becomes `[redacted:<name>]`."),
     key("catalog.file", Kind::Path, None, "A catalogue file that replaces the shipped one."),
     key("catalog.strict", Kind::Bool, Some("false"), "Refuse model names that the catalogue does not know, instead of sending them on unpriced."),
     key("catalog.auto", Kind::Names, None, "Canonical names that replace the catalogue's own pool for `model: auto`."),

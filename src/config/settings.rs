@@ -10,6 +10,7 @@ use super::fetch::FetchSettings;
 use super::governance::Governance;
 use super::identity::Identity;
 use super::redis::RedisSettings;
+use super::request_log::RequestLogSettings;
 use super::secret::Secret;
 use super::telemetry::TelemetrySettings;
 use crate::chat::{Facts, Routing, Trait};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub journal: JournalSettings,
     /// Answers that are given again.
     pub idempotency: IdempotencySettings,
+    /// Bodies that are stored.
+    pub request_log: RequestLogSettings,
     /// How targets are chosen where nobody says.
     pub routing: RoutingSettings,
     /// The catalogue and how it is used.
@@ -95,6 +98,8 @@ pub struct Server {
     pub write_timeout: Duration,
     /// Resident memory from which on no new call is taken, bytes; `None`: by the limit of the cgroup.
     pub memory_limit: Option<u64>,
+    /// Origins of pages that may call the API from a browser.
+    pub cors_origins: Vec<String>,
     /// Take the configuration over when one of its files changes.
     pub config_watch: bool,
 }

@@ -43,6 +43,13 @@ const BAD_FILES: &[(&str, &str)] = &[
         "server: { fetch_allow: ['10.0.0.1/8'] }",
         "server.fetch_allow: holds an entry that cannot be used: `10.0.0.1/8` has bits beyond its length",
     ),
+    (
+        "server: { cors_origins: ['https://a.test/'] }",
+        "server.cors_origins: holds `https://a.test/`, which is not an origin",
+    ),
+    ("server: { cors_origins: ['*'] }", "server.cors_origins: holds `*`, which is not an origin"),
+    ("server: { cors_origins: 'https://A.test' }", "server.cors_origins: holds `https://A.test`"),
+    ("server: { cors_origins: 'http://a.test:80' }", "server.cors_origins: holds `http://a.test:80`"),
     ("fetch_images: true", "fetch_images: unknown key `fetch_images`; did you mean `server.fetch_images`?"),
     ("strict: maybe", "strict: must be true or false, not `maybe`"),
     ("log: { level: inf }", "log.level: `inf` is not known; did you mean `info`?"),

@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const DURATION_MIN: Duration = Duration::from_millis(1);
 /// Longest duration that may be configured: one day.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long something may be kept: from a second to ten years.
+const LIFE_S: std::ops::RangeInclusive<u64> = 1..=3_650 * DAY_S;
+const DAY_S: u64 = 24 * 60 * 60;
 
 const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 const SIZE_UNITS: [(&str, u64); 7] = [
@@ -32,6 +35,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("`{}` is out of range; allowed are 1ms to 24h", brief(text)));
     }
     Ok(value)
+}
+
+/// Reads how long something is kept, such as `12h` or `30d`, from 1s to 3650d.
+pub fn life(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", DAY_S)];
+    let wrong = || {
+        format!("`{}` does not say how long; write a number with its unit, e.g. 30m, 12h or 30d", brief(text))
+    };
+    let seconds = with_unit(text, &units).ok_or_else(wrong)?;
+    if LIFE_S.contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    Err(format!("`{}` is out of range; allowed are 1s to 3650d", brief(text)))
 }
 
 /// Reads a size in bytes such as `32MiB`, `20MB` or `256KiB`, within `min..=max` bytes.

@@ -75,7 +75,7 @@ fn unknown(path: &[String]) -> String {
 fn name_problem(parent: &[String], name: &str) -> Option<String> {
     let parent: Vec<&str> = parent.iter().map(String::as_str).collect();
     match parent.as_slice() {
-        ["providers"] | ["models"] => {
+        ["providers"] | ["models"] | ["request_log", "patterns"] => {
             let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
             if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(allowed) {
                 return Some(format!("a name has 1 to {NAME_MAX} letters, digits, `-`, `_` or `.`"));

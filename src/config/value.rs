@@ -8,6 +8,7 @@ use super::fetch::AllowedHost;
 use super::schema::Kind;
 use super::units::{self, brief};
 use crate::money::{Markup, Usd};
+use crate::request_log::check_pattern;
 use crate::rfc3339::parse_ms;
 use crate::wire::WireFormat;
 
@@ -44,6 +45,7 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
             Ok(Typed::Duration(Duration::ZERO))
         }
         Kind::Duration | Kind::DurationOrNever => units::duration(&scalar(value)?).map(Typed::Duration),
+        Kind::Life => units::life(&scalar(value)?).map(Typed::Duration),
         Kind::Size(min, max) => units::size(&scalar(value)?, min, max).map(Typed::Number),
         Kind::Listen => listen(&scalar(value)?).map(Typed::Text),
         Kind::Url => url(&text(value)?).map(Typed::Text),
@@ -54,7 +56,17 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
         Kind::Wire => wire(value).map(Typed::Text),
         Kind::Choice(words) => choice(&text(value)?, words).map(Typed::Text),
         Kind::Names => names(value).map(Typed::Names),
+        Kind::Words(words) => {
+            let given = names(value)?;
+            given.iter().try_for_each(|word| choice(word, words).map(drop))?;
+            Ok(Typed::Names(given))
+        }
+        Kind::Pattern => {
+            let pattern = text(value)?;
+            check_pattern(&pattern).map(|()| Typed::Text(pattern))
+        }
         Kind::Hosts => hosts(value).map(Typed::Names),
+        Kind::Origins => origins(value).map(Typed::Names),
         Kind::Amount => exact(value, |text| text.parse::<Usd>().map(drop).map_err(|error| error.to_string())),
         Kind::Markup => exact(value, |text| {
             let wrong =
@@ -188,6 +200,39 @@ fn hosts(value: &Value) -> Result<Vec<String>, String> {
         Some(why) => Err(format!("holds an entry that cannot be used: {why}")),
         None => Ok(entries),
     }
+}
+
+/// Origins as browsers write them: one that differs in a slash or a capital letter would never match.
+fn origins(value: &Value) -> Result<Vec<String>, String> {
+    let entries = names(value)?;
+    match entries.iter().find(|entry| !is_origin(entry)) {
+        Some(wrong) => Err(format!(
+            "holds `{}`, which is not an origin as browsers send it; write scheme, host in small letters, and the port \
+             if it is not the usual one: https://app.example.com",
+            brief(wrong)
+        )),
+        None => Ok(entries),
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let https = text.strip_prefix("https://").map(|rest| (rest, ":443"));
+    let Some((rest, usual)) = https.or_else(|| text.strip_prefix("http://").map(|rest| (rest, ":80"))) else {
+        return false;
+    };
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_');
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host_ok = match in_brackets {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok_and(|read| read.to_string() == address),
+        None => !host.is_empty() && host.bytes().all(plain),
+    };
+    let port_ok = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
+    host_ok && port.is_none_or(port_ok) && !rest.ends_with(usual)
 }
 
 fn choice(word: &str, words: &[&str]) -> Result<String, String> {

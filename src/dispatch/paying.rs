@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
 
 use super::Dispatch;
 use crate::catalog::ServiceTier;
 use crate::chat::ChatRequest;
 use crate::error::Error;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Refusal, TICK};
 use crate::money::Usd;
 use crate::policy::budget::{Bound, Hold, Size};
 use crate::policy::route::Target;
@@ -17,6 +19,10 @@ use crate::upstream::Lender;
 
 /// Tokens that an image, a sound or a file in a prompt is taken for.
 const ATTACHMENT_TOKENS: u64 = crate::policy::tokens::ATTACHMENT_TOKENS;
+
+/// How long a stream pauses at most while nobody can tell whether it may go on. What Redis forgot is told again by all
+/// replicas and read from the ledger within some 3 s.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a request asks of a model, for what it costs.
 pub fn asked(request: &ChatRequest, body: &[u8]) -> Size {
@@ -48,7 +54,14 @@ impl Lender for Leases {
     fn extend<'a>(&'a self, money: &'a Hold, amount: Usd) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let attempt = || money.extend(amount, (self.now_ms)());
-            self.fleet.reserve_by_the_tick(&self.payers, attempt).await.map_err(Error::from)
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                match self.fleet.reserve_by_the_tick(&self.payers, attempt).await {
+                    // What was said already cannot be taken back: a pause costs the client less than the rest.
+                    Err(Refusal::Unknown(_)) if Instant::now() < deadline => sleep(TICK).await,
+                    told => return told.map_err(Error::from),
+                }
+            }
         })
     }
 }

@@ -4,11 +4,23 @@
 //! `redis+cluster://user:password@host:6379,host2`; and `rediss+sentinel`, `rediss+cluster`. What is wrong with one is
 //! said without it, since it may hold a password.
 
-use redis::{ConnectionInfo, IntoConnectionInfo as _};
+use std::sync::Arc;
 
-/// Where Redis is. Neither shown nor logged: it may hold a password.
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+/// Where Redis is, and whom it must be signed by. Neither shown nor logged: it may hold a password.
 #[derive(Clone)]
-pub enum Address {
+pub struct Address {
+    pub(super) place: Place,
+    /// Certificates to trust instead of the built-in ones, PEM.
+    ca: Option<Arc<[u8]>>,
+}
+
+/// The three ways to find it.
+#[derive(Clone)]
+pub(super) enum Place {
     /// One server, or whatever stands in front of several.
     One(ConnectionInfo),
     /// Sentinels, the name of the master, and how to reach it.
@@ -23,6 +35,37 @@ impl Address {
     /// # Errors
     /// What is wrong, in one line without the address.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self { place: Place::parse(text)?, ca: None })
+    }
+
+    /// Trusts these certificates (PEM) instead of the built-in ones.
+    ///
+    /// # Errors
+    /// There is none in it, or the address is not one with TLS.
+    pub fn trusting(self, pem: &[u8]) -> Result<Self, &'static str> {
+        let one = match &self.place {
+            Place::One(info) | Place::Sentinel(_, _, info) => Some(info),
+            Place::Cluster(nodes) => nodes.first(),
+        };
+        if !one.is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. })) {
+            return Err("is of no use: redis.url has no TLS, as in rediss://");
+        }
+        let mut found = CertificateDer::pem_slice_iter(pem).peekable();
+        if found.peek().is_none() || found.any(|it| it.is_err()) {
+            return Err("holds no certificate, or one that cannot be read");
+        }
+        Ok(Self { ca: Some(pem.into()), ..self })
+    }
+
+    /// What to trust, if it is not what is built in.
+    pub(super) fn certificates(&self) -> Option<TlsCertificates> {
+        let root_cert = Some(self.ca.as_deref()?.to_vec());
+        Some(TlsCertificates { client_tls: None, root_cert })
+    }
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or("has no scheme, such as redis://host:6379")?;
         let tls = scheme.starts_with("rediss");
         match scheme {
@@ -80,7 +123,7 @@ fn node(address: &str) -> Result<ConnectionInfo, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Address;
+    use super::{Address, Place};
 
     fn shown(text: &str) -> String {
         let info = |info: &redis::ConnectionInfo| {
@@ -89,12 +132,12 @@ mod tests {
             format!("{} {login} {}", info.addr(), settings.db())
         };
         let all = |infos: &[redis::ConnectionInfo]| infos.iter().map(info).collect::<Vec<_>>().join("; ");
-        match Address::parse(text) {
-            Ok(Address::One(one)) => info(&one),
-            Ok(Address::Sentinel(sentinels, master, server)) => {
+        match Address::parse(text).map(|address| address.place) {
+            Ok(Place::One(one)) => info(&one),
+            Ok(Place::Sentinel(sentinels, master, server)) => {
                 format!("{} -> {master}: {}", all(&sentinels), info(&server))
             }
-            Ok(Address::Cluster(nodes)) => all(&nodes),
+            Ok(Place::Cluster(nodes)) => all(&nodes),
             Err(wrong) => wrong,
         }
     }
@@ -112,6 +155,21 @@ mod tests {
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn certificates_are_for_addresses_with_tls_and_are_looked_at() {
+        let made = rcgen::generate_simple_self_signed(vec!["h".to_owned()]).unwrap();
+        let pem = made.cert.pem();
+        let trusting = |text: &str, pem: &str| {
+            let address = Address::parse(text).unwrap().trusting(pem.as_bytes());
+            address.map(|address| address.certificates().is_some()).map_err(|why| why.split(' ').next())
+        };
+        for text in ["rediss://h", "rediss+cluster://h", "rediss+sentinel://h/main"] {
+            assert_eq!(trusting(text, &pem), Ok(true), "{text}");
+            assert_eq!(trusting(text, "no certificate"), Err(Some("holds")), "{text}");
+        }
+        assert_eq!(trusting("redis://h", &pem), Err(Some("is")));
     }
 
     #[test]

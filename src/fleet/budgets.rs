@@ -324,7 +324,7 @@ impl Fleet {
         let said = numbers(&answer);
         let at = |at: usize| said.get(at).copied().unwrap_or(0);
         let status = word(&answer, 0);
-        if status == "stale" || said.len() < 9 {
+        if status == "stale" || said.len() < 10 {
             return sent.state.lease.have();
         }
         let open = status == "open";
@@ -332,9 +332,10 @@ impl Fleet {
         let answer_now = Answer { generation, have, left, live, scarce, open };
         let report = sent.report;
         let ceiling = sent.state.lease.answered(&report, answer_now, now_ms());
+        // What may count twice yet is no reason to call it spent.
+        let most = (have - report.have).saturating_add(left).saturating_add(at(9));
         if open
-            && report.need > 0
-            && have - report.have < report.need
+            && report.need > most
             && let Some(it) = self.0.budgets.leases.get(&sent.payer)
         {
             it.refused.note(sent.wanted, now_ms() + REFUSED_MS);

@@ -14,11 +14,13 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, RedisError, RedisResult, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, Value,
+};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::address::Address;
+use super::address::{Address, Place};
 use super::script::{ALL, Call};
 
 /// How long a connection may take to be made, its login included.
@@ -71,6 +73,8 @@ struct State {
     connection: ArcSwapOption<Connection>,
     broken: Notify,
     late: AtomicU32,
+    /// Counts clients of a cluster's nodes.
+    turn: AtomicU32,
     round_trips: AtomicU64,
     lost: AtomicU64,
 }
@@ -88,6 +92,7 @@ impl Link {
             connection: ArcSwapOption::empty(),
             broken: Notify::new(),
             late: AtomicU32::new(0),
+            turn: AtomicU32::new(0),
             round_trips: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         }))
@@ -245,13 +250,20 @@ impl Link {
 
     /// A client of the server that has the data; in a cluster of any node, which does for channels.
     async fn client(&self) -> RedisResult<Client> {
-        match &self.0.address {
-            Address::One(info) => Client::open(info.clone()),
-            Address::Cluster(nodes) => {
+        let certificates = self.0.address.certificates();
+        let open = |info: ConnectionInfo| match certificates.clone() {
+            Some(certificates) => Client::build_with_tls(info, certificates),
+            None => Client::open(info),
+        };
+        match &self.0.address.place {
+            Place::One(info) => open(info.clone()),
+            Place::Cluster(nodes) => {
                 let none = || RedisError::from((redis::ErrorKind::InvalidClientConfig, "no node"));
-                Client::open(nodes.first().cloned().ok_or_else(none)?)
+                // Another one each time: the last one may be gone.
+                let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) as usize;
+                open(nodes.iter().cycle().nth(turn % nodes.len().max(1)).cloned().ok_or_else(none)?)
             }
-            Address::Sentinel(sentinels, master, server) => {
+            Place::Sentinel(sentinels, master, server) => {
                 let addresses = sentinels.iter().map(|info| info.addr().clone());
                 let settings = server.redis_settings();
                 let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
@@ -265,6 +277,10 @@ impl Link {
                 if let Some(password) = settings.password() {
                     builder = builder.set_client_to_redis_password(password);
                 }
+                if let Some(certificates) = certificates {
+                    builder = builder.set_client_to_redis_certificates(certificates.clone());
+                    builder = builder.set_client_to_sentinel_certificates(certificates);
+                }
                 builder.build()?.async_get_client().await
             }
         }
@@ -273,9 +289,12 @@ impl Link {
     /// A connection that has the scripts and answers within the timeout.
     async fn connect(&self) -> RedisResult<Connection> {
         let limit = Some(CONNECT_DEADLINE);
-        let mut connection = match &self.0.address {
-            Address::Cluster(nodes) => {
-                let builder = ClusterClientBuilder::new(nodes.clone()).retries(1);
+        let mut connection = match &self.0.address.place {
+            Place::Cluster(nodes) => {
+                let mut builder = ClusterClientBuilder::new(nodes.clone()).retries(1);
+                if let Some(certificates) = self.0.address.certificates() {
+                    builder = builder.certs(certificates);
+                }
                 let client = builder
                     .connection_timeout(CONNECT_DEADLINE)
                     .response_timeout(CONNECT_DEADLINE)

@@ -12,6 +12,9 @@
 //! The sum is read after the amounts settled were told, so that what is settled in between counts twice for a moment
 //! and never not at all.
 //!
+//! So it is known how much too little may seem to be left: the doubt. Only who could not be served even with that is
+//! told that the budget is spent. What a replica held that has been silent is part of it, for a minute.
+//!
 //! The bound. With Redis and the replicas alive, no more is sold than the limit. Beyond it can be sold: what a replica
 //! holds that is cut off from Redis while that forgets and is rebuilt; what one that died had not settled when that
 //! happens; with `on_loss: local_share` the share that each takes while Redis is gone.

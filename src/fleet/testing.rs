@@ -40,6 +40,8 @@ pub struct Told {
     pub scarce: bool,
     pub token: String,
     pub spent: i64,
+    /// What may be left beyond what is left.
+    pub doubt: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,13 @@ pub struct Entry {
     pub gone: i64,
 }
 
+impl Entry {
+    /// Beyond what is settled.
+    fn held(&self) -> i64 {
+        (self.have.max(self.spent) - self.settled).max(0)
+    }
+}
+
 /// The hash of one budget.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hash {
@@ -59,11 +68,13 @@ pub struct Hash {
     pub open: bool,
     pub run: String,
     pub base: i64,
+    pub doubt: i64,
     pub due: i64,
     pub ripe: i64,
     pub until: i64,
     pub token: String,
     pub snap: i64,
+    pub quiet: i64,
     pub due_in: i64,
     pub hungry: i64,
     pub replicas: BTreeMap<String, Entry>,
@@ -82,6 +93,7 @@ impl Hash {
                 scarce: false,
                 token: String::new(),
                 spent: 0,
+                doubt: 0,
             };
         }
         let lost = self.generation == tick.known && before.is_some_and(|entry| entry.seq < tick.acked);
@@ -92,13 +104,15 @@ impl Hash {
             self.token.clear();
         } else if self.open && before.is_none() && tick.settled > 0 {
             self.due = now;
+            self.doubt += tick.settled;
         }
         let Tick { seq, have, spent, settled, .. } = tick;
         self.replicas.insert(name.to_owned(), Entry { seq, have, spent, settled, beat: now, gone: 0 });
+        let doubt = self.doubt(delays, now);
         let token = self.job(name, tick.seq, delays, now);
         let live = self.replicas.values().filter(|entry| now - entry.beat < delays.alive).count();
         let live = i64::try_from(live).expect("few");
-        let left = if self.open { self.grant(name, tick, live, delays, now) } else { 0 };
+        let left = if self.open { self.grant(name, tick, (live, doubt), delays, now) } else { 0 };
         Told {
             status: if self.open { "open" } else { "building" },
             generation: self.generation,
@@ -108,7 +122,15 @@ impl Hash {
             scarce: !reached(self.hungry, delays.alive, now),
             token,
             spent: self.base + self.replicas.values().map(|entry| entry.spent).sum::<i64>(),
+            doubt,
         }
+    }
+
+    /// What counts twice, perhaps, or was held by replicas that are gone and perhaps never spent.
+    fn doubt(&self, delays: Delays, now: i64) -> i64 {
+        let lately = |entry: &Entry| (delays.alive..12 * delays.alive).contains(&(now - entry.beat));
+        let gone = self.replicas.values().filter(|entry| entry.gone > 0 || lately(entry));
+        self.doubt + gone.map(Entry::held).sum::<i64>()
     }
 
     /// What is spent or in hands.
@@ -116,7 +138,7 @@ impl Hash {
         self.base + self.replicas.values().map(|entry| entry.have.max(entry.spent)).sum::<i64>()
     }
 
-    fn grant(&mut self, name: &str, tick: Tick, live: i64, delays: Delays, now: i64) -> i64 {
+    fn grant(&mut self, name: &str, tick: Tick, (live, doubt): (i64, i64), delays: Delays, now: i64) -> i64 {
         let left = (tick.limit - self.committed()).max(0);
         let mut granted = tick.want.min(left / (2 * live));
         if granted < tick.need {
@@ -124,7 +146,8 @@ impl Hash {
                 granted = tick.need;
             } else {
                 self.hungry = now + delays.alive;
-                self.due = self.due.min(now + delays.alive);
+                let open = tick.need <= left + doubt;
+                self.due = self.due.min(now + if open { delays.alive / 5 } else { delays.alive });
             }
         }
         self.replicas.get_mut(name).expect("just put").have += granted;
@@ -132,9 +155,10 @@ impl Hash {
     }
 
     fn job(&mut self, name: &str, seq: i64, delays: Delays, now: i64) -> String {
+        let open = self.open;
         let over = |entry: &Entry| {
             let silent = now - entry.beat;
-            let closed = entry.have <= entry.settled && entry.spent <= entry.settled;
+            let closed = entry.held() == 0 || !open;
             entry.gone > 0 || silent >= delays.forget || (silent >= delays.alive && closed)
         };
         let ready =
@@ -146,6 +170,8 @@ impl Hash {
         self.until = now + delays.job;
         self.due_in = delays.due;
         self.snap = self.replicas.values().filter(|entry| !over(entry)).map(|entry| entry.settled).sum();
+        let quiet = |entry: &&Entry| !over(entry) && now - entry.beat >= 12 * delays.alive;
+        self.quiet = self.replicas.values().filter(quiet).map(Entry::held).sum();
         self.replicas.values_mut().filter(|entry| over(entry)).for_each(|entry| entry.gone = 2);
         self.token.clone()
     }
@@ -156,6 +182,8 @@ impl Hash {
         }
         self.base = (sum - self.snap).max(0);
         self.replicas.retain(|_, entry| entry.gone != 2);
+        let held = self.replicas.values().map(|entry| entry.have.max(entry.spent)).sum::<i64>();
+        self.doubt = (held - self.snap - self.quiet).max(0);
         let left = self.replicas.values().any(|entry| entry.gone == 1);
         (self.open, self.until, self.due) = (true, 0, now + if left { 0 } else { self.due_in });
         self.token.clear();

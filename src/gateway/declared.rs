@@ -100,6 +100,7 @@ fn group_spec(row: &RulesRow) -> GroupSpec {
         limits: limits(row),
         budget: row.budget.as_ref().map(budget),
         markup: row.markup,
+        request_log: row.request_log,
     }
 }
 

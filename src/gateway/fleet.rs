@@ -25,7 +25,7 @@ const OUTBOX_MS: i64 = 1_000;
 /// The fleet that the settings name, if they name one; known to who shows numbers.
 ///
 /// # Errors
-/// An address that is none; it is not shown, since it may hold a password.
+/// An address that is none, which is not shown, since it may hold a password; certificates that cannot be had.
 pub(super) fn join(
     settings: &Settings,
     journal: &Journal,
@@ -34,6 +34,14 @@ pub(super) fn join(
     let redis = &settings.redis;
     let Some(url) = &redis.url else { return Ok(None) };
     let address = Address::parse(url.expose()).map_err(|why| StartError(format!("redis.url: {why}")))?;
+    let address = match &redis.ca_file {
+        None => address,
+        Some(file) => {
+            let wrong = |why: String| StartError(format!("redis.ca_file: {}: {why}", file.display()));
+            let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+            address.trusting(&pem).map_err(|why| wrong(why.to_owned()))?
+        }
+    };
     let on_loss = if redis.deny_on_loss { OnLoss::Deny } else { OnLoss::LocalShare };
     // The journal's, so that whoever settles what this process leaves can say so.
     let (timeout, prefix, boot) = (redis.timeout, redis.prefix.clone(), journal.boot().to_string());

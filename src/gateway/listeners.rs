@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Recipient;
@@ -15,8 +15,9 @@ use crate::actors::metrics::Scrape;
 use crate::cell::Shared;
 use crate::config::Settings;
 use crate::http::admin::{self, Admin};
+use crate::http::cors::Cors;
 use crate::http::readiness::Readiness;
-use crate::http::{ops as ops_routes, routes};
+use crate::http::{ops as ops_routes, routes, status};
 
 /// Connections that wait for accept at most.
 const BACKLOG: u32 = 4096;
@@ -54,16 +55,23 @@ fn prepare(connection: &dyn Any, write_timeout: Duration) {
     }
 }
 
-/// The public listener.
-pub fn public(settings: &Settings, shared: Shared) -> Result<Listener, StartError> {
+/// The public listener; says in `at` where it is, for the status page.
+pub fn public(
+    settings: &Settings,
+    shared: Shared,
+    ops: SocketAddr,
+    at: &OnceLock<SocketAddr>,
+) -> Result<Listener, StartError> {
     let server = &settings.server;
     let (readiness, live) = (Arc::clone(&shared.readiness), Arc::clone(&shared.live));
+    let cors = Cors::new(&live, ops);
     let workers =
         server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let bound = HttpServer::new(move || {
         let front = shared.start_cell();
         let readiness = Arc::clone(&readiness);
         App::new()
+            .wrap(cors.clone())
             .app_data(front)
             .configure(move |config| ops_routes::configure_health(config, readiness))
             .configure(routes::public)
@@ -82,6 +90,7 @@ pub fn public(settings: &Settings, shared: Shared) -> Result<Listener, StartErro
     .map_err(|error| taken("server.listen", &server.listen, &error))?;
     let address =
         *bound.addrs().first().ok_or_else(|| StartError("server.listen has no address".to_owned()))?;
+    let _ = at.set(address);
     let running = bound.run();
     let handle = running.handle();
     actix_web::rt::spawn(running);
@@ -97,9 +106,11 @@ pub fn ops(
 ) -> Result<Listener, StartError> {
     let bound = HttpServer::new(move || {
         let (metrics, readiness) = (metrics.clone(), Arc::clone(&readiness));
+        let public = Arc::clone(&admin.shown.overview.public);
         App::new()
             .configure(move |config| ops_routes::configure(config, metrics, readiness))
             .configure(|config| admin::configure(config, &admin))
+            .configure(move |config| status::configure(config, &public))
             .default_service(web::to(routes::not_found))
     })
     .workers(1)

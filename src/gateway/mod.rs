@@ -32,13 +32,14 @@ use crate::actors::gauges::Gauges;
 use crate::actors::live::{Live, Reloads};
 use crate::actors::messages::Drain;
 use crate::actors::metrics::Metrics;
+use crate::actors::recorder::Recorder;
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
 use crate::config::{Secret, Settings};
 use crate::fleet::Fleet;
-use crate::http::admin::Admin;
+use crate::http::admin::{Admin, Overview};
 use crate::http::body_room::BodyRoom;
 use crate::http::idempotent::Idempotency;
 use crate::http::readiness::{Readiness, Stage};
@@ -58,10 +59,15 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 const SETTLING_MS: i64 = 10_000;
 /// How long a start waits to be told what is left of shared budgets: calls that come before are asked to come again.
 const LEASES_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a start tries to read what was spent, and how often.
+const SEED_DEADLINE: Duration = Duration::from_secs(20);
+const SEED_AGAIN: Duration = Duration::from_millis(500);
 /// How long workers may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the store gets to take the last answers that are given again.
 const ANSWERS_STORED: Duration = Duration::from_secs(2);
+/// How long the store gets to take the last bodies of the request log.
+const BODIES_STORED: Duration = Duration::from_secs(2);
 /// How long cut streams get to send their last event.
 const LAST_EVENT: Duration = Duration::from_millis(500);
 
@@ -95,6 +101,7 @@ pub struct Gateway {
     reloads: Reloads,
     fleet: Option<Fleet>,
     idempotency: Arc<Idempotency>,
+    recorder: Recorder,
     polling: Vec<JoinHandle<()>>,
 }
 
@@ -117,12 +124,11 @@ impl Gateway {
         let (cut, when_cut) = watch::channel(false);
         let accounts = Arc::<Accounts>::default();
         let live = in_force(settings, catalog, &accounts)?;
-        let standings = Standings::new(Arc::clone(&live), Arc::clone(&accounts));
-        let metrics = Metrics::launch(gauges.clone(), standings.clone(), Arc::clone(&keys))
-            .map_err(failed("metrics: "))?;
+        let (standings, metrics) = observed(&live, &accounts, &gauges, &keys)?;
         let billing = billing(settings, &store, &metrics, &gauges);
         let (idempotency, keeping) = answers::kept(settings, &store, &gauges);
         let shared = Shared {
+            recorder: Recorder::launch(Arc::clone(&store), Arc::clone(&live), gauges.logged.clone()),
             idempotency: Arc::clone(&idempotency),
             live: Arc::clone(&live),
             accounts,
@@ -133,23 +139,23 @@ impl Gateway {
             gauges: gauges.clone(),
             readiness: Arc::clone(&readiness),
             cut: when_cut,
-            // One body of the largest size must have room, whatever was configured.
-            body_room: BodyRoom::new(settings.server.body_memory.max(settings.server.body_limit)),
+            body_room: body_room(settings),
             vault: Arc::new(Vault::new(settings.reasoning.memory, settings.reasoning.life)),
             fetching: Fetching::of(&settings.fetch).map_err(failed("server.fetch_ca_file: "))?,
             supervisors: Arc::default(),
         };
-        let supervisors = Arc::clone(&shared.supervisors);
+        let (supervisors, recorder) = (Arc::clone(&shared.supervisors), shared.recorder.clone());
         let (reloads, asked) = Reloads::channel();
-        let shown = shared.shown(standings, reloads.clone());
+        let shown = shared.shown(standings, reloads.clone(), overview(&metrics, &gauges, &readiness));
+        let public_at = Arc::clone(&shown.overview.public);
         let admin =
             Admin::new(Arc::clone(&store), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared, Arc::clone(&store)));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
-        let public = listeners::public(settings, shared)?;
+        let public = listeners::public(settings, shared, ops.address, &public_at)?;
         let mut polling = followers(&keys, &store, &gauges, &live, fleet.as_ref(), journal);
-        let memory = memory::watch(Arc::clone(&live), gauges.memory.clone());
-        polling.extend([reload::start(reloading, asked), memory, keeping]);
+        polling.push(memory::watch(Arc::clone(&live), gauges.memory.clone()));
+        polling.extend([reload::start(reloading, asked), keeping]);
         cells_started(&supervisors).await?;
         all_settled(&keys, &*store, &gauges, fleet.as_ref()).await?;
         readiness.advance(Stage::Ready);
@@ -170,6 +176,7 @@ impl Gateway {
             reloads,
             fleet,
             idempotency,
+            recorder,
             polling,
         })
     }
@@ -249,6 +256,7 @@ impl Gateway {
             server.stop(true).await;
         }
         self.idempotency.flush(ANSWERS_STORED).await;
+        self.recorder.flush(BODIES_STORED).await;
         if let Some(fleet) = &self.fleet {
             // Every receipt is settled, or lost: what is held goes back.
             fleet.leave(crate::http::door::now_ms()).await;
@@ -282,12 +290,28 @@ fn billing(
     Billing::launch(ledger, metrics.clone().recipient(), gauges.clone(), pace)
 }
 
+/// What the status page shows of the process; where clients come in is not known yet.
+fn overview(metrics: &Addr<Metrics>, gauges: &Gauges, readiness: &Arc<Readiness>) -> Overview {
+    Overview {
+        metrics: metrics.clone().recipient(),
+        gauges: gauges.clone(),
+        readiness: Arc::clone(readiness),
+        public: Arc::default(),
+        started: std::time::Instant::now(),
+    }
+}
+
 /// Follows changes of keys made elsewhere.
 fn poll(keys: Arc<KeyTable>, store: Arc<dyn Store>, gauges: Gauges, fleet: Option<&Fleet>) -> JoinHandle<()> {
     let heard = fleet.map_or_else(|| watch::channel(0).1, Fleet::heard);
     tokio::task::spawn_local(async move {
         keys.poll(&*store, POLL_INTERVAL, heard, || settled_before_ms(&gauges)).await;
     })
+}
+
+/// Room for large bodies: one of the largest size fits, whatever was configured.
+fn body_room(settings: &Settings) -> BodyRoom {
+    BodyRoom::new(settings.server.body_memory.max(settings.server.body_limit))
 }
 
 /// What the cells begin with.
@@ -326,7 +350,15 @@ async fn all_settled(
 ) -> Result<(), StartError> {
     journal::replayed(&gauges.journal).await;
     let settled_before_ms = gauges.journal.oldest_ms().unwrap_or(i64::MAX);
-    keys.seed(store, settled_before_ms).await.map_err(failed("what was spent cannot be read: "))?;
+    // Whoever starts while the store is busy, with what a crashed process left among others, is patient.
+    let deadline = Instant::now() + SEED_DEADLINE;
+    while let Err(error) = keys.seed(store, settled_before_ms).await {
+        if Instant::now() >= deadline {
+            return Err(failed("what was spent cannot be read: ")(error));
+        }
+        tracing::warn!(%error, "what was spent cannot be read yet; trying again");
+        sleep(SEED_AGAIN).await;
+    }
     let deadline = Instant::now() + LEASES_DEADLINE;
     while fleet.is_some_and(|fleet| !fleet.knows_what_is_left()) && Instant::now() < deadline {
         sleep(Duration::from_millis(10)).await;
@@ -363,6 +395,18 @@ async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(),
         sleep(Duration::from_millis(1)).await;
     }
     Ok(())
+}
+
+/// What the metrics actor and the management API read of providers, and the actor.
+fn observed(
+    live: &Live,
+    accounts: &Arc<Accounts>,
+    gauges: &Gauges,
+    keys: &Arc<KeyTable>,
+) -> Result<(Standings, Addr<Metrics>), StartError> {
+    let standings = Standings::new(Arc::clone(live), Arc::clone(accounts));
+    let metrics = Metrics::launch(gauges.clone(), standings.clone(), Arc::clone(keys));
+    Ok((standings, metrics.map_err(failed("metrics: "))?))
 }
 
 /// Opens the store and reads the keys.

@@ -13,12 +13,16 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::HttpRequest;
+use bytes::Bytes;
 
+use super::capture::Capture;
 use super::door;
 use crate::actors::gauges::{InFlight, InFlightGuard};
 use crate::actors::outbox::Outbox;
+use crate::actors::recorder::Recorder;
 use crate::error::Error;
 use crate::receipt::{CallRecord, CallSpan, Caller, Outcome, Told, shown_model};
+use crate::request_log::Logged;
 use crate::trace::{Sampler, hex};
 use crate::upstream::{Call, Traced};
 
@@ -40,6 +44,8 @@ pub struct CallMeter {
     traced: Option<Traced>,
     call: Option<Arc<Call>>,
     in_flight: Option<InFlightGuard>,
+    /// What is stored of the call, if anything is.
+    capture: Option<Box<Capture>>,
 }
 
 impl CallMeter {
@@ -75,6 +81,7 @@ impl CallMeter {
             traced: None,
             call: None,
             in_flight: Some(in_flight.enter()),
+            capture: None,
         }
     }
 
@@ -87,6 +94,18 @@ impl CallMeter {
             // The standard's word for the others.
             _ => "_OTHER",
         };
+    }
+
+    /// Bodies of the call are stored.
+    pub fn log(&mut self, recorder: &Recorder, logged: Logged, max: usize, caller: &Caller, request: &Bytes) {
+        self.capture = Some(Box::new(Capture::new(recorder, logged, max, caller, request)));
+    }
+
+    /// The client is sent this.
+    pub fn said(&mut self, bytes: &[u8]) {
+        if let Some(capture) = &mut self.capture {
+            capture.said(bytes);
+        }
     }
 
     /// The trace it belongs to, if any.
@@ -108,6 +127,9 @@ impl CallMeter {
 
     /// The call that it became.
     pub fn call(&mut self, call: &Arc<Call>) {
+        if let Some(capture) = &mut self.capture {
+            capture.call(call.call_id);
+        }
         self.call = Some(Arc::clone(call));
     }
 
@@ -206,7 +228,7 @@ impl CallMeter {
     }
 
     /// The line of the call.
-    fn log(&self) {
+    fn line(&self) {
         let CallRecord { route, status, error, outcome, stream, attempts, told, .. } = &self.record;
         let CallRecord { duration_us, overhead_us, ttft_us, .. } = self.record;
         let trace_id = self.traced.as_ref().map(|traced| hex(traced.trace.ids().trace_id));
@@ -232,7 +254,10 @@ impl Drop for CallMeter {
             self.record.told = call.telling.take();
         }
         self.record.span = self.span();
-        self.log();
+        self.line();
+        if let Some(capture) = self.capture.take() {
+            capture.finish(&self.request_id, &self.record);
+        }
         self.outbox.call(self.record.clone());
     }
 }

@@ -23,6 +23,7 @@ use crate::error::{Error, Shed};
 use crate::policy::admission::Share;
 use crate::policy::quota::{Gauge, QuotaPermit, Snapshot};
 use crate::policy::route::{Ask, session_hash};
+use crate::request_log::Logged;
 use crate::store::{KeyEntry, Member};
 use crate::upstream::{Call, CallFacts, Paying, Traced};
 
@@ -69,12 +70,14 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
         }
         Ok(Entered::Explained(explanation)) => {
             meter.completed();
+            let explanation = explanation.to_string();
+            meter.said(explanation.as_bytes());
             let builder = Builder::new(StatusCode::OK).header("x-request-id", &context.request_id);
-            builder.finish_with(explanation.to_string())
+            builder.finish_with(explanation)
         }
         Err(error) => {
             meter.failed(&error);
-            holding(refuse(&error, &context), payload)
+            holding(refuse(&error, &mut meter, &context), payload)
         }
     };
     if front.readiness.is_leaving() {
@@ -109,6 +112,10 @@ async fn enter(
     let limits = context.limits;
     door::check_head(headers, limits.body)?;
     let body = door::read_body(payload, limits.body, limits.body_timeout, &front.body_room).await?;
+    let logged = front.keys.logged(&key, limits.logged);
+    if logged != Logged::Off {
+        meter.log(&front.recorder, logged, limits.logged_body, &key.caller, &body);
+    }
     let parsed = request::parse(&body)?;
     let model = Arc::from(parsed.model.as_str());
     meter.asks(&model, parsed.stream);
@@ -315,6 +322,7 @@ async fn answer(
             Some(Step::Whole(body)) => {
                 meter.first_content();
                 meter.completed();
+                meter.said(&body);
                 head(&dispatch, &meter, &context).finish_with(body)
             }
             Some(Step::Chunk(first)) => {
@@ -334,11 +342,11 @@ async fn answer(
             }
             Some(Step::Failed(error)) => {
                 meter.failed(&error);
-                failed(&dispatch, &error, &context)
+                failed(&dispatch, &error, &mut meter, &context)
             }
             Some(Step::End) | None => {
                 meter.failed(&Error::Internal);
-                failed(&dispatch, &Error::Internal, &context)
+                failed(&dispatch, &Error::Internal, &mut meter, &context)
             }
         };
     }
@@ -363,22 +371,26 @@ fn head(dispatch: &Dispatch, meter: &CallMeter, context: &Context) -> Builder {
 }
 
 /// An error after an upstream was involved.
-fn failed(dispatch: &Dispatch, error: &Error, context: &Context) -> HttpResponse {
+fn failed(dispatch: &Dispatch, error: &Error, meter: &mut CallMeter, context: &Context) -> HttpResponse {
     let metadata = dispatch.envelope().failure_metadata();
     let mut builder = error_with_metadata(error, Some(&context.request_id), Some(dispatch.attempts()));
     for (name, value) in &context.quota {
         builder = builder.header(name, value);
     }
-    builder.finish_with(error_body(error, Some(&metadata)))
+    let body = error_body(error, Some(&metadata));
+    meter.said(&body);
+    builder.finish_with(body)
 }
 
 /// An error before anything was sent.
-fn refuse(error: &Error, context: &Context) -> HttpResponse {
+fn refuse(error: &Error, meter: &mut CallMeter, context: &Context) -> HttpResponse {
     let mut builder = error_with_metadata(error, Some(&context.request_id), None);
     for (name, value) in &context.quota {
         builder = builder.header(name, value);
     }
-    builder.finish_with(error_body(error, None))
+    let body = error_body(error, None);
+    meter.said(&body);
+    builder.finish_with(body)
 }
 
 /// x-ratelimit-* of the caller's own limits.

@@ -12,10 +12,12 @@ use crate::actors::cells::CellLoad;
 use crate::actors::gauges::Gauges;
 use crate::actors::live::Live;
 use crate::actors::outbox::Outbox;
+use crate::actors::recorder::Recorder;
 use crate::actors::supervisor::Supervisor;
 use crate::config::{Server, Settings};
 use crate::fleet::Fleet;
 use crate::policy::vault::Vault;
+use crate::request_log::Logged;
 use crate::store::KeyTable;
 use crate::trace::Sampler;
 use crate::upstream::Fetcher;
@@ -46,6 +48,8 @@ pub struct Front {
     pub vault: Arc<Vault>,
     /// Requests that carry a key of their client's, shared by all cells.
     pub idempotency: Arc<Idempotency>,
+    /// Where bodies go that are stored.
+    pub recorder: Recorder,
     /// Who fetches images for requests; `None`: nobody may.
     pub fetcher: Option<Rc<Fetcher>>,
     /// Which calls are traced; `None`: none is.
@@ -74,6 +78,10 @@ pub struct Limits {
     pub first_event_grace: Duration,
     /// Refuse instead of dropping parameters.
     pub strict: bool,
+    /// Bodies that are stored of calls whose key has no project.
+    pub logged: Logged,
+    /// Bytes of a body that are stored.
+    pub logged_body: usize,
 }
 
 impl Limits {
@@ -88,6 +96,8 @@ impl Limits {
             ping_interval,
             first_event_grace,
             strict: settings.strict,
+            logged: settings.request_log.default,
+            logged_body: settings.request_log.max_body,
         }
     }
 }

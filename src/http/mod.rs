@@ -3,7 +3,9 @@
 pub mod admin;
 pub mod body_room;
 mod call_meter;
+mod capture;
 mod chat;
+pub mod cors;
 pub mod door;
 mod explain;
 pub mod front;
@@ -13,5 +15,6 @@ pub mod ops;
 pub mod readiness;
 pub mod reply;
 pub mod routes;
+pub mod status;
 mod stream;
 mod unread;

@@ -4,7 +4,7 @@ use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::unread::holding;
-use super::{chat, door, models, reply};
+use super::{chat, cors, door, models, reply};
 use crate::error::Error;
 
 /// Registers the public routes.
@@ -18,12 +18,20 @@ pub fn public(config: &mut ServiceConfig) {
 
 /// 405 where only POST is.
 pub async fn post_only(request: HttpRequest, body: Payload) -> HttpResponse {
-    refuse(&request, body, &Error::MethodNotAllowed { allow: "POST" })
+    only(&request, body, "POST")
 }
 
 /// 405 where only GET is.
 pub async fn get_only(request: HttpRequest, body: Payload) -> HttpResponse {
-    refuse(&request, body, &Error::MethodNotAllowed { allow: "GET" })
+    only(&request, body, "GET")
+}
+
+/// The answer to a browser that asks first, else 405.
+fn only(request: &HttpRequest, body: Payload, allow: &'static str) -> HttpResponse {
+    match cors::preflight(request, allow) {
+        Some(answer) => holding(answer, body),
+        None => refuse(request, body, &Error::MethodNotAllowed { allow }),
+    }
 }
 
 /// 404 for a path that is not there.

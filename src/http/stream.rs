@@ -55,6 +55,9 @@ impl Live {
 
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
+            if first != PING {
+                self.meter.said(&first);
+            }
             return Some(first);
         }
         if self.over {
@@ -68,6 +71,7 @@ impl Live {
         match step {
             Some(Step::Chunk(bytes)) => {
                 self.meter.first_content();
+                self.meter.said(&bytes);
                 Some(bytes)
             }
             Some(Step::Silence) => Some(PING),
@@ -85,7 +89,9 @@ impl Live {
     fn fail(&mut self, error: &Error) -> Bytes {
         self.over = true;
         self.meter.failed(error);
-        error_event(error, Some(&self.dispatch.envelope().failure_metadata()))
+        let event = error_event(error, Some(&self.dispatch.envelope().failure_metadata()));
+        self.meter.said(&event);
+        event
     }
 }
 

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::money::Markup;
 use crate::policy::budget::Budget;
 use crate::policy::quota::Limits;
+use crate::request_log::Logged;
 
 /// Groups at most: all of them are held in memory.
 pub const GROUPS_LIMIT: i64 = 10_000;
@@ -47,6 +48,8 @@ pub struct GroupSpec {
     pub budget: Option<Budget>,
     /// What its keys are charged on top of the provider's price, unless a key says so itself. Projects only.
     pub markup: Option<Markup>,
+    /// Bodies of its calls that are stored. Projects only.
+    pub request_log: Logged,
 }
 
 /// Changes to a [`GroupSpec`]: what is `None` stays as it is; the inner `None` takes the value away.
@@ -68,6 +71,8 @@ pub struct GroupPatch {
     pub budget: Option<Option<Budget>>,
     /// New markup, or none.
     pub markup: Option<Option<Markup>>,
+    /// New choice of the bodies that are stored.
+    pub request_log: Option<Logged>,
 }
 
 impl GroupPatch {
@@ -82,6 +87,7 @@ impl GroupPatch {
         set(&mut spec.limits.concurrency, self.concurrency);
         set(&mut spec.budget, self.budget);
         set(&mut spec.markup, self.markup);
+        set(&mut spec.request_log, self.request_log);
         spec
     }
 }
@@ -159,6 +165,10 @@ pub fn check_group(kind: GroupKind, name: &str, spec: &GroupSpec) -> Result<(), 
             if spec.markup.is_some() {
                 return Err(Error::invalid("A set of tags has no markup of its own.", "markup_percent"));
             }
+            if spec.request_log != Logged::Off {
+                let message = "Bodies are stored by project, and not by tags.";
+                return Err(Error::invalid(message, "request_log"));
+            }
         }
     }
     check_models(&spec.models)?;
@@ -204,5 +214,7 @@ mod tests {
         assert_eq!(param(GroupKind::Project, "p", budget(1, &[0])), "budget.alerts");
         let markup = GroupSpec { markup: Some(Markup::default()), ..plain() };
         assert_eq!(param(GroupKind::Tags, "a=b", markup), "markup_percent");
+        let logged = GroupSpec { request_log: Logged::Full, ..plain() };
+        assert_eq!(param(GroupKind::Tags, "a=b", logged), "request_log");
     }
 }

@@ -6,7 +6,7 @@ use super::budget_json::budget_json;
 use super::group::{GroupKind, GroupRecord, tags_of};
 use crate::rfc3339::format_ms;
 
-/// A group as JSON. A set of tags shows its tags; only a project has a markup.
+/// A group as JSON. A set of tags shows its tags; only a project has a markup and a request log.
 pub fn group_json(record: &GroupRecord) -> Value {
     let spec = &record.spec;
     let mut shown = json!({
@@ -21,17 +21,18 @@ pub fn group_json(record: &GroupRecord) -> Value {
         "budget": spec.budget.as_ref().map(budget_json),
         "managed_by": record.managed.as_str(),
     });
-    let (name, value) = match record.kind {
-        GroupKind::Project => {
-            ("markup_percent", spec.markup.map_or(Value::Null, |markup| Value::from(markup.to_string())))
-        }
+    let own = match record.kind {
+        GroupKind::Project => json!({
+            "markup_percent": spec.markup.map(|markup| markup.to_string()),
+            "request_log": spec.request_log.as_str(),
+        }),
         GroupKind::Tags => {
             let tags = tags_of(&record.name).into_iter().map(|(name, value)| (name, Value::from(value)));
-            ("tags", Value::from(tags.collect::<Map<_, _>>()))
+            json!({ "tags": tags.collect::<Map<_, _>>() })
         }
     };
-    if let Some(fields) = shown.as_object_mut() {
-        fields.insert(name.to_owned(), value);
+    if let (Some(fields), Value::Object(own)) = (shown.as_object_mut(), own) {
+        fields.extend(own);
     }
     shown
 }

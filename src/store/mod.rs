@@ -17,6 +17,7 @@ mod key_json;
 mod key_table;
 mod open;
 mod postgres;
+mod request_log;
 mod rows;
 mod spec;
 mod sql;
@@ -40,6 +41,7 @@ pub use key_table::{
 };
 pub use open::{Migrated, migrate, open, open_patiently};
 pub use postgres::PostgresStore;
+pub use request_log::LoggedCall;
 pub use rows::{
     Alert, AuditRow, Declared, DeclaredKey, GroupBy, GroupValue, KeyRecord, LedgerRow, Page, Payer,
     RequestFilter, TokenCounts, UsageRow,
@@ -231,6 +233,34 @@ pub trait Store: Send + Sync {
     /// expire while the bodies of all rows are more than `bytes_max` together. Gives how many; fewer than `rows` says
     /// that nothing is left to do. Safe to call on several replicas at once.
     fn purge_answers(&self, _now_ms: i64, _bytes_max: u64, _rows: u32) -> StoreFuture<'_, u64> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Stores bodies of calls, each call once; what is there stays.
+    fn log_calls<'a>(&'a self, _calls: &'a [LoggedCall]) -> StoreFuture<'a, ()> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Ids of the calls with stored bodies that are meant by `id`, an `x-request-id` or the id of a call, and when they
+    /// began; newest first, `limit` at most.
+    fn logged_calls<'a>(&'a self, _id: &'a str, _limit: u32) -> StoreFuture<'a, Vec<(Ulid, i64)>> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// The stored bodies of one call. That they were read is in the audit trail before they are given.
+    fn read_logged(&self, _call_id: Ulid, _by: By) -> StoreFuture<'_, Option<LoggedCall>> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Deletes the stored bodies of the calls that are meant by `id`, `limit` of them at most; gives how many.
+    fn delete_logged<'a>(&'a self, _id: &'a str, _limit: u32, _by: By) -> StoreFuture<'a, u64> {
+        Box::pin(async { Err(not_built()) })
+    }
+
+    /// Removes up to `rows` calls: those that began before `before_ms`, and the oldest while the bodies of all are more
+    /// than `bytes_max` together. Gives how many; fewer than `rows` says that nothing is left to do. Safe to call on
+    /// several replicas at once.
+    fn purge_logged(&self, _before_ms: i64, _bytes_max: u64, _rows: u32) -> StoreFuture<'_, u64> {
         Box::pin(async { Err(not_built()) })
     }
 

@@ -118,6 +118,8 @@ pub struct RequestFilter {
     pub outcome: Option<String>,
     /// `x-request-id`.
     pub request_id: Option<String>,
+    /// `x-request-id`, or the id of a call.
+    pub of: Option<String>,
     /// Not before, milliseconds since the epoch.
     pub from_ms: Option<i64>,
     /// Before, milliseconds since the epoch.

@@ -411,12 +411,12 @@ async fn pump(
 
 /// Sees to it that what was delivered is paid for, out of what is in hand or from the lender.
 async fn pay_on(attempt: &Attempt, meter: &mut Meter) -> Result<(), Error> {
-    let Err(short) = meter.afford(attempt.asked.prompt) else { return Ok(()) };
+    let Err(short) = meter.afford(&attempt.asked) else { return Ok(()) };
     let (Some(lender), Some(money)) = (&attempt.lender, meter.money()) else {
         return Err(short.exhausted.into());
     };
     lender.extend(&money, short.missing).await?;
-    meter.afford(attempt.asked.prompt).map_err(|short| short.exhausted.into())
+    meter.afford(&attempt.asked).map_err(|short| short.exhausted.into())
 }
 
 /// Ends a stream that there is no money left for: cleanly, as an answer that became too long.

@@ -16,7 +16,7 @@ use crate::chat::Usage;
 use crate::error::Error;
 use crate::money::Usd;
 use crate::policy::admission::Permit;
-use crate::policy::budget::{Exhausted, Hold, STEP_TOKENS};
+use crate::policy::budget::{Exhausted, Hold, STEP_TOKENS, Size};
 use crate::policy::health::{Observation, Pass, Sign};
 use crate::policy::pool::{Chosen, Credential};
 use crate::policy::route::Target;
@@ -231,22 +231,24 @@ impl Meter {
         self.cost(usage).map(|cost| self.call.paying.markup.charged(cost))
     }
 
-    /// Sees to it that what was delivered, and a step more, is paid for.
+    /// Sees to it that what was delivered is paid for, and a step more, as far as `asked` allows the answer to go on.
     ///
     /// # Errors
     /// What is missing, and the budget that does not allow it as far as is known here.
-    pub fn afford(&mut self, prompt: u64) -> Result<(), Short> {
+    pub fn afford(&mut self, asked: &Size) -> Result<(), Short> {
         let Some(decoder) = &self.decoder else { return Ok(()) };
         let (_, delivered) = decoder.delivered();
         let Some(money) = self.held.as_ref().and_then(|held| held.money.as_ref()) else { return Ok(()) };
         if delivered <= self.paid_bytes {
             return Ok(());
         }
-        let tokens = (delivered / BYTES_PER_TOKEN) as u64 + STEP_TOKENS;
+        let so_far = (delivered / BYTES_PER_TOKEN) as u64;
+        let most = asked.max_output.map_or(u64::MAX, |most| most.saturating_mul(u64::from(asked.n.max(1))));
+        let tokens = (so_far + STEP_TOKENS).min(most).max(so_far);
         let told = decoder.reported().or_else(|| decoder.told());
         let usage = match told {
             Some(told) => Usage { completion: told.completion.max(tokens), ..told },
-            None => Usage { prompt, completion: tokens, ..Usage::default() },
+            None => Usage { prompt: asked.prompt, completion: tokens, ..Usage::default() },
         };
         let missing = self.price(&usage).unwrap_or_default().units().saturating_sub(money.reserved().units());
         if missing > 0 {

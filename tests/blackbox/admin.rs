@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN_KEY, Gateway, Script, Setup, Upstream, completion, raw, whole};
+use crate::support::{ADMIN_KEY, Answer, Gateway, Script, Setup, Upstream, completion, question, raw, whole};
 
 async fn start() -> (Upstream, Gateway) {
     let upstream = Upstream::always(Script::new().send(whole(200, &completion("hi")))).await;
@@ -15,6 +15,18 @@ async fn start() -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
+/// `x-request-id` of [`seen`].
+const SEEN: &str = "seen-by-the-tests";
+
+/// Makes a call whose bodies are stored.
+async fn seen(gateway: &Gateway) {
+    gateway.admin("POST", "/projects", Some(json!({"name": "logged", "request_log": "full"}))).await;
+    let client = gateway.client_with(json!({"name": "seen", "project": "logged"})).await;
+    let request = client.request(&question("up/m", json!({}))).header("x-request-id", SEEN);
+    assert_eq!(Answer::of(request).await.status, 200);
+    gateway.counted("llm_gateway_request_log_stored_total", 1.0).await;
+}
+
 /// Method and path of every management route, as the gateway describes itself, with a key's id filled in.
 async fn routes(gateway: &Gateway, id: &str) -> Vec<(String, String)> {
     let (status, document) = gateway.admin("GET", "/openapi.json", None).await;
@@ -23,6 +35,7 @@ async fn routes(gateway: &Gateway, id: &str) -> Vec<(String, String)> {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
             let name = if path.starts_with("/tag-sets") { "team%3Dx" } else { "web" };
+            let path = path.replace("/requests/{id}", &format!("/requests/{SEEN}"));
             let path = path.replace("{id}", id).replace("{name}", name);
             routes.push((method.to_uppercase(), format!("/admin/v1{path}")));
         }
@@ -43,6 +56,7 @@ async fn send(base: &str, method: &str, path: &str, headers: &str, body: &str) -
 async fn the_gateway_describes_the_routes_it_has() {
     let (_upstream, gateway) = start().await;
     let (_, key) = gateway.admin("POST", "/keys", Some(json!({"name": "a"}))).await;
+    seen(&gateway).await;
     let routes = routes(&gateway, key["id"].as_str().unwrap()).await;
     for (method, path) in [
         ("GET", "/keys"),
@@ -55,6 +69,8 @@ async fn the_gateway_describes_the_routes_it_has() {
         ("POST", "/tag-sets"),
         ("GET", "/usage"),
         ("GET", "/requests"),
+        ("GET", "/requests/seen-by-the-tests"),
+        ("DELETE", "/requests/seen-by-the-tests/log"),
         ("GET", "/providers"),
         ("GET", "/config"),
         ("GET", "/models"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Client, Gateway, Script, Setup, Upstream, chunk, completion, stream_head, text_event, whole,
+    Answer, Client, Gateway, Script, Setup, Upstream, chunk, completion, ending, stream_head, text_event,
+    whole,
 };
 
 /// One token of input costs 1e-6 USD, one of output 1e-5.
@@ -129,6 +130,21 @@ async fn a_stream_that_the_budget_cannot_pay_for_is_ended_as_too_long() {
     // What it paid for, and a step and a chunk more at most.
     assert!((0.01..0.026).contains(&charged), "{charged}");
     assert_eq!(status_of(&gateway, &id).await["reserved_usd"], "0");
+}
+
+#[tokio::test]
+async fn a_stream_whose_longest_answer_is_paid_for_is_not_ended() {
+    let script = Script::new().send(stream_head()).send(chunk(text_event("hello")));
+    let upstream = Upstream::always(script.send(chunk(ending())).send(chunk(""))).await;
+    let gateway = start(&upstream).await;
+    // Enough for 100 tokens, and not for a step beyond the first ones.
+    let (client, _) = limited(&gateway, json!({"budget": {"limit_usd": "0.0011", "period": "day"}})).await;
+    let answer = client.ask("up/priced", json!({"stream": true, "max_tokens": 100})).await;
+    let chunks = answer.chunks();
+    let reasons: Vec<&str> =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
+    assert_eq!((answer.status, reasons, answer.done()), (200, vec!["stop"], true), "{}", answer.text());
+    assert_eq!(gateway.whole_ledger(1).await[0]["outcome"], "completed");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use llm_gateway::policy::budget::{Budget, Calendar, Hold, Period, Purse, Window}
 use llm_gateway::receipt::Settles as _;
 use tokio::task::JoinHandle;
 
-use crate::support::{Redis, eventually};
+use crate::support::{Redis, Switch, eventually};
 
 const LIMIT: i64 = 1_000_000_000_000;
 /// A hundredth of a cent.
@@ -254,38 +254,4 @@ async fn without_redis_replicas_take_their_share_once_and_no_more_than_was_left(
     let spent = exhaust(&replicas, &ledger).await;
     assert!(spent > LIMIT / 2, "only {spent} could be spent");
     assert!(spent <= LIMIT + LIMIT / 20, "{} too much", spent - LIMIT);
-}
-
-/// Passes connections on to a port, and to another one once it is turned: all connections break then.
-struct Switch {
-    port: u16,
-    target: tokio::sync::watch::Sender<u16>,
-}
-
-impl Switch {
-    async fn to(port: u16) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own = listener.local_addr().unwrap().port();
-        let (target, turned) = tokio::sync::watch::channel(port);
-        tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut turned = turned.clone();
-                tokio::spawn(async move {
-                    let port = *turned.borrow_and_update();
-                    let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else {
-                        return;
-                    };
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = turned.changed() => {}
-                    }
-                });
-            }
-        });
-        Self { port: own, target }
-    }
-
-    fn turn(&self, port: u16) {
-        self.target.send_replace(port);
-    }
 }

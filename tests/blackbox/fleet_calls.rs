@@ -125,3 +125,32 @@ async fn a_stream_that_goes_on_borrows_more_and_is_not_ended_while_there_is_mone
     assert_eq!((answer.status, reasons), (200, vec!["stop"]), "{}", chunks.last().unwrap());
     assert_eq!(answer.content().len(), 100_000);
 }
+
+#[tokio::test]
+async fn a_stream_that_goes_on_waits_for_a_redis_that_forgot_and_is_not_ended() {
+    let event = text_event(&"word ".repeat(200));
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let script = Script::new().send(stream_head()).send(chunk(text_event("hello"))).until(&gate);
+    let script = script.send_again_and_again(chunk(event), 100);
+    let three = Three::before(script.send(chunk(ending())).send(chunk(""))).await;
+    let budget = json!({"name": "k", "budget": {"limit_usd": "2", "period": "total"}});
+    let clients = three.clients(budget).await;
+    let more = json!({"stream": true, "max_tokens": 300});
+    eventually("a lease is there", || async {
+        (clients[1].ask("up/priced", more.clone()).await.status == 200).then_some(())
+    })
+    .await;
+    let answer = tokio::spawn(async move { clients[1].ask("up/priced", more).await });
+    three.upstream.reached(2).await;
+    three.redis.flush().await;
+    gate.add_permits(1);
+    let answer = answer.await.expect("an answer");
+    let reasons: Vec<Value> = answer
+        .chunks()
+        .iter()
+        .map(|chunk| chunk["choices"][0]["finish_reason"].clone())
+        .filter(Value::is_string)
+        .collect();
+    assert_eq!((answer.status, reasons), (200, vec![json!("stop")]), "{}", answer.text().len());
+    assert_eq!(answer.content().len(), 100_005);
+}

@@ -159,7 +159,7 @@ impl<'a> Schedule<'a> {
         let expected = [told.generation, told.have, told.left, told.live, scarce, 0, told.spent];
         assert_eq!(word(&answer, 0), told.status, "{place}");
         assert_eq!(said[1..8], expected, "{place}");
-        assert_eq!(word(&answer, 6), told.token, "{place}");
+        assert_eq!((word(&answer, 6), said[9]), (told.token.clone(), told.doubt), "{place}");
         self.granted += u64::from(told.have > tick.have);
         self.tokens.push(told.token);
     }

@@ -111,6 +111,33 @@ async fn health_tells_live_from_ready_on_both_listeners() {
 }
 
 #[tokio::test]
+async fn the_health_command_tells_a_gateway_that_is_ready_from_one_that_is_not() {
+    let upstream = upstream().await;
+    let setup = Setup::with_upstream(&upstream).variable("LLM_GATEWAY__SERVER__DRAIN_TIMEOUT", "1h");
+    let mut gateway = setup.start().await;
+    let ops = gateway.ops.trim_start_matches("http://").to_owned();
+    let health = || Process::run(&["health", "--ops", &ops], std::path::Path::new("/"), &[]);
+    let ready = health();
+    assert_eq!((ready.code, ready.err.as_str()), (Some(0), ""));
+    assert!(ready.out.starts_with(r#"{"status":"ready""#), "{}", ready.out);
+
+    let client = gateway.client().await;
+    let endless = running(&client, &upstream, "up/endless", true).await;
+    gateway.process.signal(Signal::Interrupt);
+    draining(&gateway).await;
+    let draining = health();
+    assert_eq!((draining.code, draining.out.as_str()), (Some(1), ""));
+    assert!(draining.err.starts_with(&format!("error: {ops} answers 503: {{")), "{}", draining.err);
+
+    gateway.process.signal(Signal::Interrupt);
+    endless.await.unwrap();
+    assert_eq!(gateway.process.ended().await.code(), Some(0), "{}", gateway.process.log());
+    let gone = health();
+    assert_eq!((gone.code, gone.out.as_str()), (Some(1), ""));
+    assert!(gone.err.starts_with(&format!("error: {ops} does not answer: ")), "{}", gone.err);
+}
+
+#[tokio::test]
 async fn on_sigterm_streams_that_can_finish_do_and_the_rest_are_told_before_the_end() {
     let upstream = upstream().await;
     let setup = Setup::with_upstream(&upstream).variable("LLM_GATEWAY__SERVER__DRAIN_TIMEOUT", "1500ms");

@@ -131,8 +131,8 @@ impl Traffic {
     }
 }
 
-/// The server fails under traffic in this way and comes back in that one.
-async fn outlives(fails: fn(&Cluster), recovers: fn(&Cluster)) {
+/// The server fails under traffic in this way, for so long, and comes back in that one.
+async fn outlives(fails: fn(&Cluster), recovers: fn(&Cluster), lasting: Duration) {
     let upstream = upstream().await;
     let cluster = Arc::new(Cluster::start());
     let url = cluster.database().await;
@@ -149,6 +149,7 @@ async fn outlives(fails: fn(&Cluster), recovers: fn(&Cluster)) {
         beside(fails).await;
         store_is(&gateway, "degraded").await;
         traffic.goes_on().await;
+        tokio::time::sleep(lasting).await;
         let (status, refused) = gateway.admin("POST", "/keys", Some(json!({"name": "late"}))).await;
         assert_eq!((status, &refused["error"]["code"]), (503, &json!("overloaded")), "{refused}");
         beside(recovers).await;
@@ -156,7 +157,18 @@ async fn outlives(fails: fn(&Cluster), recovers: fn(&Cluster)) {
         traffic.goes_on().await;
     }
     let calls = traffic.end().await;
+    let unsettled = || gateway.metric("llm_gateway_unsettled_receipts");
+    let settling = Instant::now();
+    while unsettled().await > 0.0 && settling.elapsed() < lasting {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     gateway.sound(calls).await;
+    if !lasting.is_zero() {
+        eprintln!(
+            "{calls} calls over two outages of {lasting:?}; settled {:?} after the end",
+            settling.elapsed()
+        );
+    }
     let usage = gateway.admin("GET", "/usage", None).await.1;
     assert_eq!(usage["data"][0]["requests"], calls, "{usage}");
     let (status, _) = gateway.admin("POST", "/keys", Some(json!({"name": "again"}))).await;
@@ -167,12 +179,14 @@ async fn outlives(fails: fn(&Cluster), recovers: fn(&Cluster)) {
 
 #[tokio::test]
 async fn a_server_that_stops_under_traffic_fails_no_call_and_the_ledger_is_exact_afterwards() {
-    outlives(Cluster::stop_service, Cluster::resume_service).await;
+    // How many seconds it is gone, for whoever has the time.
+    let seconds = std::env::var("OUTAGE_SECONDS").map_or(0, |seconds| seconds.parse().expect("a number"));
+    outlives(Cluster::stop_service, Cluster::resume_service, Duration::from_secs(seconds)).await;
 }
 
 #[tokio::test]
 async fn a_server_that_hangs_under_traffic_fails_no_call_and_the_ledger_is_exact_afterwards() {
-    outlives(|cluster| cluster.signal("STOP"), |cluster| cluster.signal("CONT")).await;
+    outlives(|cluster| cluster.signal("STOP"), |cluster| cluster.signal("CONT"), Duration::ZERO).await;
 }
 
 #[tokio::test]

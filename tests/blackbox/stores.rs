@@ -8,6 +8,7 @@ mod keys;
 mod ledger;
 mod on_postgres_alone;
 mod opening;
+mod request_log;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //!
 //! Why an actor on a thread of its own: a scrape formats thousands of lines, and no call should wait for it.
 //! Gauges are not sent here: they are shared atomics, read at each scrape. Series with labels are written by
-//! [`exposition`], the others are in a registry.
+//! `exposition`, the others are in a registry.
 //!
 //! Invariants: the number of series is bounded whatever clients send; every metric is a row of [`names`].
 
@@ -11,8 +11,10 @@ mod exposition;
 mod journal;
 mod keys;
 pub mod labels;
+mod log;
 pub mod names;
 mod process;
+mod recent;
 mod registered;
 mod series;
 mod shared;
@@ -32,6 +34,8 @@ use self::keys::Keys;
 use self::names::Metric;
 use self::process::Process;
 pub use self::process::resident;
+use self::recent::Recent;
+pub use self::recent::{Lately, WINDOW_S};
 use self::series::Series;
 use self::shared::Shared;
 use self::shown::Shown;
@@ -68,6 +72,7 @@ pub struct Metrics {
     providers: Shown,
     alerts: Counter,
     webhook_failures: Counter,
+    log: log::Shown,
     cpu: Counter,
     memory: Gauge,
     threads: Gauge,
@@ -77,6 +82,8 @@ pub struct Metrics {
     scrape: Gauge,
     /// Bytes of the last scrape: the next one is about as long.
     length: usize,
+    recent: Recent,
+    started: Instant,
 }
 
 impl Metrics {
@@ -113,6 +120,7 @@ impl Metrics {
             providers: Shown::new(standings),
             alerts: registered::counter(&registry, Metric::BudgetAlerts)?,
             webhook_failures: registered::counter(&registry, Metric::WebhookFailures)?,
+            log: log::Shown::new(&registry)?,
             cpu: registered::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
@@ -123,6 +131,8 @@ impl Metrics {
             registry,
             gauges,
             length: 0,
+            recent: Recent::new(),
+            started: Instant::now(),
         })
     }
 
@@ -142,11 +152,14 @@ impl Metrics {
 
     /// Counts one batch.
     pub fn count(&mut self, batch: &Batch) {
+        let now_s = self.started.elapsed().as_secs();
         for call in &batch.calls {
+            self.recent.call(call, now_s);
             self.series.call(call);
             self.by_key.call(call);
         }
         for receipt in &batch.receipts {
+            self.recent.attempt(receipt, now_s);
             self.series.attempt(receipt);
             self.by_key.attempt(receipt);
         }
@@ -194,6 +207,7 @@ impl Metrics {
         self.by_key.update(&self.keys);
         self.spending.update(&self.keys, now, now_ms);
         self.reserved.set(usd(self.keys.reserved()));
+        self.log.update(&self.gauges.logged);
         self.providers.update(now);
         self.busy.update(&self.gauges);
         if let Some(process) = Process::read() {
@@ -234,5 +248,18 @@ impl Handler<Scrape> for Metrics {
 
     fn handle(&mut self, _: Scrape, _: &mut Self::Context) -> Self::Result {
         self.render()
+    }
+}
+
+/// Asks what ended in the last minute.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Lately")]
+pub struct Look;
+
+impl Handler<Look> for Metrics {
+    type Result = MessageResult<Look>;
+
+    fn handle(&mut self, _: Look, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.recent.lately(self.started.elapsed().as_secs()))
     }
 }

@@ -140,6 +140,8 @@ table! {
     Reserved = gauge("llm_gateway_reserved_usd", &[], "Set aside by all attempts under way here, each counted once; 0 when nothing runs.");
     BudgetAlerts = counter("llm_gateway_budget_alerts_total", &[], "Thresholds of budgets that were passed and that this process told of; each once over all replicas.");
     WebhookFailures = counter("llm_gateway_webhook_failures_total", &[], "Messages about budgets that the webhook did not take, all tries together.");
+    Logged = counter("llm_gateway_request_log_stored_total", &[], "Calls whose bodies were stored in the request log.");
+    NotLogged = counter("llm_gateway_request_log_dropped_total", &["reason"], "Calls whose bodies were to be stored and are lost: too many waited (queue), or the store did not take them (store).");
     BuildInfo = gauge("llm_gateway_build_info", &["version"], "Always 1; the label tells the version.");
     ScrapeDuration = gauge("llm_gateway_scrape_duration_seconds", &[], "What the scrape before this one took to render.");
     ProcessCpu = counter("process_cpu_seconds_total", &[], "User and system CPU time of the process.");

@@ -34,6 +34,7 @@ pub fn render(facts: &Facts) -> String {
     let rows = [
         ("API", format!("http://{api}/v1")),
         ("API key", key.clone()),
+        ("page", format!("http://{ops}/ (signs in with the admin key)")),
         ("metrics", format!("http://{ops}/metrics")),
         ("admin key", admin_key.clone()),
         ("folder", format!("{folder} (removed at the end)")),

@@ -1,11 +1,12 @@
 -- One tick of one replica for one budget in one period: reports what it spent and holds, gives back, asks for more.
 -- See src/fleet/mod.rs for the protocol. Amounts are whole 1e-9 USD: a number of Lua is exact up to 2^53.
 --
--- KEYS[1]  a hash: gen, state, run, base, due, ripe, by, until, token, snap, hungry,
+-- KEYS[1]  a hash: gen, state, run, base, doubt (what of the base may count twice), due, ripe, by, until, token, snap,
+--          quiet (held by replicas that are silent for long), hungry,
 --          and per replica "r:<name>" = "seq have spent settled beat gone"
 -- ARGV     1 name, 2 seq, 3 generation known, 4 last seq that was answered, 5 have, 6 spent, 7 settled, 8 want,
 --          9 need, 10 limit, 11 alive ms, 12 ripe ms, 13 job ms, 14 reconcile ms, 15 forget ms, 16 life ms
--- Returns  {status, gen, have, left, live, scarce, token, spent by all, now ms}
+-- Returns  {status, gen, have, left, live, scarce, token, spent by all, now ms, doubt}: doubt may be left beyond left
 local key, me = KEYS[1], 'r:' .. ARGV[1]
 local function number(at) return tonumber(ARGV[at]) or 0 end
 local function text(value) return string.format('%.0f', value) end
@@ -35,7 +36,7 @@ end
 local function at(field) return tonumber(meta[field] or '0') or 0 end
 
 if mine and seq <= mine[1] then
-  return {'stale', 0, 0, 0, 0, 0, '', 0, now}
+  return {'stale', 0, 0, 0, 0, 0, '', 0, now, 0}
 end
 
 local fields = {}
@@ -58,21 +59,31 @@ if forgot then
 elseif meta.state == 'open' and not mine and settled > 0 then
   -- The base may hold what it settled: until that is looked at, it counts twice.
   put('due', text(now))
+  put('doubt', text(at('doubt') + settled))
 end
 
 mine = {seq, have, spent, settled, now, 0}
 others[me] = mine
 
-local committed, used, live, snap = at('base'), at('base'), 0, 0
+local committed, used, live, snap, doubt, quiet = at('base'), at('base'), 0, 0, at('doubt'), 0
 local gone = {}
 for field, entry in pairs(others) do
   committed = committed + math.max(entry[2], entry[3])
   used = used + entry[3]
   local silent = now - entry[5]
   if silent < alive then live = live + 1 end
-  local over = entry[6] > 0 or silent >= forget
-    or (silent >= alive and entry[2] <= entry[4] and entry[3] <= entry[4])
-  if over then gone[#gone + 1] = field else snap = snap + entry[4] end
+  local held = math.max(math.max(entry[2], entry[3]) - entry[4], 0)
+  -- What a replica held that is gone was spent or not. If nobody has read its journal by then, it counts as spent.
+  local lately = silent < 12 * alive
+  if entry[6] > 0 or (silent >= alive and lately) then doubt = doubt + held end
+  -- Who died before a rebuild is as one of whom nothing is left: word of its end may have been forgotten, too.
+  local over = entry[6] > 0 or silent >= forget or (silent >= alive and (held == 0 or meta.state == 'building'))
+  if over then
+    gone[#gone + 1] = field
+  else
+    snap = snap + entry[4]
+    if not lately then quiet = quiet + held end
+  end
 end
 
 local token = ''
@@ -85,6 +96,7 @@ if ready and reached('until', job_in) then
   put('token', token)
   put('until', text(now + job_in))
   put('snap', text(snap))
+  put('quiet', text(quiet))
   put('due_in', text(due_in))
   for _, field in ipairs(gone) do
     local entry = others[field]
@@ -102,8 +114,9 @@ if meta.state == 'open' then
       granted = need
     else
       put('hungry', text(now + alive))
-      -- Something may count twice yet: it is looked at sooner.
-      if at('due') > now + alive then put('due', text(now + alive)) end
+      -- Something may count twice yet: it is looked at sooner, and soon where that decides.
+      local soon = now + (need <= left + doubt and math.floor(alive / 5) or alive)
+      if at('due') > soon then put('due', text(soon)) end
     end
   end
   mine[2] = have + granted
@@ -114,4 +127,4 @@ put(me, table.concat({text(mine[1]), text(mine[2]), text(mine[3]), text(mine[4])
 redis.call('HSET', key, unpack(fields))
 redis.call('PEXPIRE', key, ARGV[16])
 local scarce = not reached('hungry', alive) and 1 or 0
-return {meta.state, gen, mine[2], left, live, scarce, token, used, now}
+return {meta.state, gen, mine[2], left, live, scarce, token, used, now, doubt}

@@ -125,6 +125,8 @@ struct Fleet {
     untold: i64,
     faults: Faults,
     born: usize,
+    /// How often somebody was told that the budget is spent.
+    refusals: u64,
 }
 
 impl Fleet {
@@ -142,6 +144,7 @@ impl Fleet {
             untold: 0,
             faults,
             born: 0,
+            refusals: 0,
         };
         (0..replicas).for_each(|_| fleet.join());
         fleet
@@ -197,6 +200,7 @@ impl Fleet {
             return;
         }
         let told = self.send(at, &report);
+        self.check_refusal(&report, &told);
         if self.faults != Faults::None && self.dice.one_in(6) {
             self.replicas[at].repeated = Some(report);
         }
@@ -222,6 +226,36 @@ impl Fleet {
         if !told.token.is_empty() {
             self.job = Some((told.token, None));
         }
+    }
+
+    /// Nobody is told that the budget is spent who could have what it needs, were everything known.
+    fn check_refusal(&mut self, report: &Report, told: &Told) {
+        let most = told.have - report.have + told.left + told.doubt;
+        if told.status != "open" || report.need <= most {
+            return;
+        }
+        // Of one that died lately nobody knows that yet; of one that died long ago it is not known what it left.
+        let may = |replica: &Replica| {
+            let entry = self.redis.replicas.get(&replica.name);
+            let known = DELAYS.alive..12 * DELAYS.alive;
+            let unsure =
+                entry.is_some_and(|entry| entry.gone == 0 && !known.contains(&(self.now - entry.beat)));
+            if replica.alive || unsure { replica.ceiling.max(replica.spent) } else { replica.spent }
+        };
+        let sold: i64 = self.replicas.iter().map(may).sum();
+        // What was granted in an answer that is lost is nobody's until it is told again.
+        let granted: i64 = self.replicas.iter().map(|replica| self.not_heard_of(replica)).sum();
+        assert!(
+            report.need > LIMIT - sold - granted,
+            "{report:?} {told:?} with {sold} and {granted} of {LIMIT}"
+        );
+        self.refusals += 1;
+    }
+
+    /// What Redis counts as held by a replica beyond what that knows of.
+    fn not_heard_of(&self, replica: &Replica) -> i64 {
+        let known = self.redis.replicas.get(&replica.name).map_or(0, |entry| entry.have.max(entry.spent));
+        (known - replica.ceiling.max(replica.spent)).max(0)
     }
 
     fn send(&mut self, at: usize, report: &Report) -> Told {

@@ -11,6 +11,7 @@ use super::query::Params;
 use super::rules::Rules;
 use super::{now_ms, store_fault, views};
 use crate::error::Error;
+use crate::request_log::Logged;
 use crate::store::{
     GroupKind, GroupPatch, GroupRecord, GroupSpec, KeyTable, Store, group_json, tags_name, tags_of,
 };
@@ -99,7 +100,9 @@ fn shown(record: &GroupRecord, table: &KeyTable) -> Value {
 
 fn patch(fields: &mut Fields) -> Result<GroupPatch, Error> {
     let Rules { expires_ms, allow, deny, rpm, tpm, concurrency, budget, markup } = Rules::take(fields)?;
-    Ok(GroupPatch { expires_ms, allow, deny, rpm, tpm, concurrency, budget, markup })
+    let request_log =
+        fields.word("request_log", &Logged::WORDS, Logged::parse)?.map(Option::unwrap_or_default);
+    Ok(GroupPatch { expires_ms, allow, deny, rpm, tpm, concurrency, budget, markup, request_log })
 }
 
 /// Reads a new group: its name, or the tags that make it.

@@ -9,12 +9,14 @@ mod fields;
 mod groups;
 mod key_body;
 mod keys;
+mod logged;
 mod openapi;
 mod query;
 mod reports;
 mod rules;
 mod shown;
 mod standings;
+mod status;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -32,6 +34,7 @@ use crate::error::Error;
 use crate::store::{GroupKind, KeyTable, Store, StoreError};
 pub use auth::AdminKey;
 pub use shown::Shown;
+pub use status::Overview;
 
 /// What management works on.
 #[derive(Clone)]
@@ -72,8 +75,11 @@ pub fn configure(cfg: &mut web::ServiceConfig, admin: &Admin) {
         .service(at("/v1/keys/{id}/rotate", "POST").route(post().to(keys::rotate)))
         .service(at("/v1/usage", "GET").route(get().to(reports::usage)))
         .service(at("/v1/requests", "GET").route(get().to(reports::requests)))
+        .service(at("/v1/requests/{id}", "GET").route(get().to(logged::get)))
+        .service(at("/v1/requests/{id}/log", "DELETE").route(delete().to(logged::delete)))
         .service(at("/v1/audit", "GET").route(get().to(reports::audit)))
         .service(at("/v1/providers", "GET").route(get().to(shown::providers)))
+        .service(at("/v1/status", "GET").route(get().to(status::status)))
         .service(at("/v1/config", "GET").route(get().to(shown::config)))
         .service(at("/v1/models", "GET").route(get().to(shown::models)))
         .service(at("/v1/openapi.json", "GET").route(get().to(openapi::document)))

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
 use crate::policy::budget::{ALERTS_MAX, Period};
+use crate::request_log::Logged;
 use crate::store::SHARE_MAX;
 
 /// Method, path, summary, query parameters, schema of the body, success status.
@@ -48,8 +49,11 @@ pub(super) const ROUTES: &[Row] = &[
     ("delete", "/tag-sets/{name}", "Delete a set of tags", &[], None, "200"),
     ("get", "/usage", "Totals of requests, tokens and cost", &["from", "to", "group_by", "format"], None, "200"),
     ("get", "/requests", "Ledger rows, newest first: a page, or all of them with `format=csv` or `jsonl`", ROWS, None, "200"),
+    ("get", "/requests/{id}", "One request by its `x-request-id` or call id: attempts, and bodies where they are stored; reading bodies is audited", &[], None, "200"),
+    ("delete", "/requests/{id}/log", "Delete the stored bodies of a request; its ledger rows stay", &[], None, "200"),
     ("get", "/audit", "Changes by operators, newest first", PAGE, None, "200"),
     ("get", "/providers", "Configured providers", &[], None, "200"),
+    ("get", "/status", "The process at a glance: the last minute, what is in flight, how store and Redis do", &[], None, "200"),
     ("get", "/config", "The effective configuration, secrets masked", &[], None, "200"),
     ("post", "/explain", "How a chat request would be routed and what would go upstream; nothing is sent", &["key"], Some("ChatRequest"), "200"),
     ("post", "/config/reload", "Read the configuration again; with anything wrong the old one stays", &[], None, "200"),
@@ -111,8 +115,8 @@ fn schemas() -> Value {
     json!({
         "NewKey": object(key_fields(), &["name"]),
         "KeyChanges": object(key_fields(), &[]),
-        "NewProject": object(with(rules(), json!({"name": {"type": "string"}, "markup_percent": markup()})), &["name"]),
-        "ProjectChanges": object(with(rules(), json!({"markup_percent": markup()})), &[]),
+        "NewProject": object(with(rules(), json!({"name": {"type": "string"}, "markup_percent": markup(), "request_log": request_log()})), &["name"]),
+        "ProjectChanges": object(with(rules(), json!({"markup_percent": markup(), "request_log": request_log()})), &[]),
         "NewTagSet": object(with(rules(), json!({"tags": tags("object")})), &["tags"]),
         "TagSetChanges": object(rules(), &[]),
         "ChatRequest": {"type": "object", "required": ["model", "messages"]},
@@ -159,6 +163,11 @@ fn rules() -> Value {
             },
         },
     })
+}
+
+fn request_log() -> Value {
+    let words: Vec<_> = Logged::WORDS.into_iter().map(Some).chain([None]).collect();
+    json!({"enum": words, "description": "Bodies that are stored; null is off"})
 }
 
 fn markup() -> Value {

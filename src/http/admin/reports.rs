@@ -53,6 +53,7 @@ pub(super) async fn requests(request: HttpRequest, store: web::Data<dyn Store>) 
         status: params.status("status")?,
         outcome: params.word("outcome", &["completed", "failed", "cancelled"])?,
         request_id: params.text("request_id"),
+        of: None,
         from_ms: params.time("from")?,
         to_ms: params.time("to")?,
     };

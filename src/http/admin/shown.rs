@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::super::reply::Fault;
 use super::query::Params;
 use super::standings;
+use super::status::Overview;
 use crate::actors::live::{Current, Live, NotReloaded, Reloaded, Reloads};
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
@@ -32,6 +33,8 @@ pub struct Shown {
     pub cells: Arc<Mutex<Vec<Addr<Supervisor>>>>,
     /// Reasoning of earlier answers.
     pub vault: Arc<Vault>,
+    /// Its numbers.
+    pub overview: Overview,
 }
 
 /// Reads the configuration again.

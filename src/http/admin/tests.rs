@@ -18,9 +18,22 @@ async fn admin() -> (TempFolder, SqliteStore, Admin) {
     let (folder, store) = store().await;
     let table = Arc::new(KeyTable::new(Arc::default()));
     let live = Arc::new(ArcSwap::from_pointee(crate::actors::testing::current()));
+    let gauges = crate::actors::gauges::Gauges::default();
+    let standings = crate::actors::testing::standings();
+    let metrics =
+        crate::actors::metrics::Metrics::launch(gauges.clone(), standings.clone(), Arc::clone(&table))
+            .unwrap();
+    let overview = Overview {
+        metrics: metrics.recipient(),
+        readiness: Arc::new(crate::http::readiness::Readiness::new(gauges.clone())),
+        gauges,
+        public: Arc::default(),
+        started: std::time::Instant::now(),
+    };
     let shown = Shown {
+        overview,
         live,
-        standings: crate::actors::testing::standings(),
+        standings,
         reloads: Reloads::channel().0,
         cells: Arc::default(),
         vault: Arc::new(crate::policy::vault::Vault::new(0, std::time::Duration::ZERO)),

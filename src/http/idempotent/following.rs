@@ -191,6 +191,7 @@ impl Body {
                     if self.over {
                         self.told.completed(self.pings.is_some());
                     }
+                    self.told.said(&piece);
                     return (!piece.is_empty()).then_some(Ok(piece));
                 }
                 Source::Log(reader) => reader,
@@ -198,6 +199,7 @@ impl Body {
             match reader.read() {
                 Read::Bytes(bytes) => {
                     self.greeted = true;
+                    self.told.said(&bytes);
                     if self.pings.is_some() && is_last_event(&bytes) {
                         self.told.completed(true);
                     }
@@ -232,7 +234,9 @@ impl Body {
         self.over = true;
         self.told.failed(error);
         if self.pings.is_some() {
-            return Ok(stream::error_event(error, None));
+            let event = stream::error_event(error, None);
+            self.told.said(&event);
+            return Ok(event);
         }
         Err(actix_web::error::ErrorInternalServerError("the answer broke off"))
     }
@@ -249,6 +253,13 @@ impl Told {
     fn completed(&mut self, stream: bool) {
         if let (Self::Meter(meter), true) = (self, stream) {
             meter.completed();
+        }
+    }
+
+    /// This one is sent these bytes. What the first one is sent its writer has told.
+    fn said(&mut self, bytes: &[u8]) {
+        if let Self::Meter(meter) = self {
+            meter.said(bytes);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Health on both listeners, metrics on the ops listener.
+//! Health on both listeners, metrics on the ops listener. The status page is beside it, in `status`.
 
 #[cfg(test)]
 mod tests;

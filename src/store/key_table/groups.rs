@@ -11,6 +11,7 @@ use super::super::spec::ModelRules;
 use crate::money::Markup;
 use crate::policy::budget::Purse;
 use crate::policy::quota::KeyQuota;
+use crate::request_log::Logged;
 
 /// A tag, name and value.
 type Tag = (String, String);
@@ -30,6 +31,8 @@ pub struct GroupEntry {
     pub expires_ms: Option<i64>,
     /// What its keys are charged on top of the provider's price, unless a key says so itself.
     pub markup: Option<Markup>,
+    /// Bodies of its calls that are stored.
+    pub request_log: Logged,
     /// What its calls together may use.
     pub quota: Arc<KeyQuota>,
     /// What its calls together may spend.

@@ -18,6 +18,7 @@ mod seed;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -36,6 +37,7 @@ use crate::money::Markup;
 use crate::policy::budget::{Budget, Calendar, Purse};
 use crate::policy::quota::{KeyQuota, Limits};
 use crate::receipt::Caller;
+use crate::request_log::Logged;
 use groups::TagIndex;
 pub use groups::{GroupEntry, Groups};
 pub use holders::Holder;
@@ -93,6 +95,8 @@ pub struct KeyTable {
     tag_sets: DashMap<Box<str>, Arc<GroupEntry>>,
     /// The sets of tags again, as the hot path finds them.
     index: ArcSwap<TagIndex>,
+    /// Some project has bodies of its calls stored.
+    logging: AtomicBool,
     /// Purses of those that ended, for when they come back while calls still settle into them.
     ended: Mutex<HashMap<Payer, Weak<Purse>>>,
     followed: tokio::sync::Mutex<Followed>,
@@ -112,6 +116,7 @@ impl KeyTable {
             projects: DashMap::new(),
             tag_sets: DashMap::new(),
             index: ArcSwap::default(),
+            logging: AtomicBool::new(false),
             ended: Mutex::default(),
             followed: tokio::sync::Mutex::default(),
             follower: OnceLock::new(),
@@ -138,6 +143,16 @@ impl KeyTable {
         let digest = *self.digests.get(id)?;
         let found = self.by_digest.get(&digest).map(|entry| Arc::clone(&entry));
         found.filter(|entry| entry.expires_ms.is_none_or(|end| now_ms < end))
+    }
+
+    /// Which bodies of a call with this key are stored; `default` for keys without a project. Where no project stores any
+    /// it is not looked up.
+    pub fn logged(&self, key: &KeyEntry, default: Logged) -> Logged {
+        match &key.caller.project {
+            None => default,
+            Some(_) if !self.logging.load(Ordering::Relaxed) => Logged::Off,
+            Some(project) => self.projects.get(&**project).map_or(Logged::Off, |entry| entry.request_log),
+        }
     }
 
     /// The live group of this name.
@@ -196,6 +211,8 @@ impl KeyTable {
             }
             *followed = last;
         };
+        let logs = |project: &GroupEntry| project.request_log != Logged::Off;
+        self.logging.store(self.projects.iter().any(|project| logs(&project)), Ordering::Relaxed);
         if changed_tags {
             let mut sets: Vec<_> = self.tag_sets.iter().map(|entry| Arc::clone(&entry)).collect();
             sets.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -321,6 +338,7 @@ impl KeyTable {
             models: record.spec.models,
             expires_ms: record.spec.expires_ms,
             markup: record.spec.markup,
+            request_log: record.spec.request_log,
             quota: quota(old.as_ref().map(|old| &old.quota), record.spec.limits),
             purse,
         };

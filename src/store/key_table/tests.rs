@@ -152,6 +152,7 @@ fn ten_thousand_sets_that_share_a_tag_are_not_looked_at_one_by_one() {
             models: ModelRules::default(),
             expires_ms: None,
             markup: None,
+            request_log: Default::default(),
             quota: Arc::clone(&quota),
             purse: Arc::clone(&purse),
         })

@@ -66,6 +66,10 @@ impl Backend for PostgresStore {
         Box::pin(query.in_postgres(&self.pool))
     }
 
+    fn write(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        Box::pin(query.in_postgres(&self.pool))
+    }
+
     fn settle<'a>(&'a self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(ledger::settle(self, receipts))
     }

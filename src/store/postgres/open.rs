@@ -12,12 +12,14 @@ use super::super::open::{Migrated, check_schema};
 use crate::config::DatabaseSettings;
 
 /// Schema changes in order; the number of those applied is in `schema_version`.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_key_handling.sql"),
     include_str!("migrations/0003_ledger_by_project.sql"),
     include_str!("migrations/0004_money.sql"),
     include_str!("migrations/0005_idempotency.sql"),
+    include_str!("migrations/0006_daily_usage.sql"),
+    include_str!("migrations/0007_request_log.sql"),
 ];
 /// The lock under which the schema is changed: one replica of any number does it.
 const MIGRATION_LOCK: i64 = 0x6c67_775f_6d69_6772;

@@ -17,10 +17,11 @@ use super::keys::{budget, limits, markup};
 use super::pages::{bad_cursor, json_list, list_json, page, page_size};
 use super::query::{Query, Row, Tx};
 use crate::error::Error;
+use crate::request_log::Logged;
 
 /// Columns of a group, in the order in which [`write`] gives their values.
 const COLUMNS: &str = "kind, name, expires_ms, models_allow, models_deny, rpm, tpm, concurrency, budget, markup, \
-    managed, created_ms, deleted_ms, revision";
+    managed, created_ms, deleted_ms, revision, request_log";
 
 /// Longest cursor, bytes: eight tags of the largest size.
 const CURSOR_MAX: usize = 2048;
@@ -232,7 +233,8 @@ async fn write(tx: &mut Tx, record: &GroupRecord) -> Result<(), StoreError> {
         .bind(record.managed.as_str())
         .bind(record.created_ms)
         .bind(record.deleted_ms)
-        .bind(record.revision);
+        .bind(record.revision)
+        .bind(spec.request_log.as_str());
     tx.run(query).await.map(drop)
 }
 
@@ -256,6 +258,8 @@ fn record(row: &Row) -> Result<GroupRecord, StoreError> {
             limits: limits(row)?,
             budget: budget(row.get("budget")?)?,
             markup: markup(row.get("markup")?),
+            // A word that a newer binary wrote: nothing is stored that nobody here understands.
+            request_log: Logged::parse(&row.get::<String>("request_log")?).unwrap_or_default(),
         },
         managed: Managed::parse(&row.get::<String>("managed")?),
         created_ms: row.get("created_ms")?,

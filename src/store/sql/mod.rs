@@ -11,6 +11,7 @@ pub mod keys;
 pub mod pages;
 pub mod query;
 pub mod receipts;
+mod request_log;
 pub mod requests;
 mod spending;
 pub mod usage;
@@ -25,7 +26,7 @@ use super::rows::{
     Alert, AuditRow, Declared, GroupBy, KeyRecord, LedgerRow, Page, Payer, RequestFilter, UsageRow,
 };
 use super::spec::{KeyPatch, KeySpec};
-use super::{By, Claim, Held, Store, StoreFuture, Stored};
+use super::{By, Claim, Held, LoggedCall, Store, StoreFuture, Stored};
 use crate::policy::idempotency::Digest;
 use crate::receipt::Receipt;
 use query::{Query, Row, Tx};
@@ -41,6 +42,10 @@ pub trait Backend: Send + Sync {
 
     /// Reads outside of any transaction.
     fn read(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+
+    /// Runs one statement that changes something other than keys and groups, in a transaction of its own and without
+    /// their lock.
+    fn write(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
 
     /// See [`Store::settle`].
     fn settle<'a>(&'a self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), StoreError>>;
@@ -189,6 +194,26 @@ impl<B: Backend> Store for B {
 
     fn purge_answers(&self, now_ms: i64, bytes_max: u64, rows: u32) -> StoreFuture<'_, u64> {
         self.within(idempotency::purge(self, now_ms, bytes_max, rows))
+    }
+
+    fn log_calls<'a>(&'a self, calls: &'a [LoggedCall]) -> StoreFuture<'a, ()> {
+        self.within(request_log::log(self, calls))
+    }
+
+    fn logged_calls<'a>(&'a self, id: &'a str, limit: u32) -> StoreFuture<'a, Vec<(Ulid, i64)>> {
+        self.within(request_log::ids(self, id, limit))
+    }
+
+    fn read_logged(&self, call_id: Ulid, by: By) -> StoreFuture<'_, Option<LoggedCall>> {
+        self.within(request_log::read(self, call_id, by))
+    }
+
+    fn delete_logged<'a>(&'a self, id: &'a str, limit: u32, by: By) -> StoreFuture<'a, u64> {
+        self.within(request_log::delete(self, id, limit, by))
+    }
+
+    fn purge_logged(&self, before_ms: i64, bytes_max: u64, rows: u32) -> StoreFuture<'_, u64> {
+        self.within(request_log::purge(self, before_ms, bytes_max, rows))
     }
 
     fn audit<'a>(&'a self, cursor: Option<&'a str>, limit: u32) -> StoreFuture<'a, Page<AuditRow>> {

@@ -1,8 +1,11 @@
-//! Pages of a list, newest first, and lists as they are stored in one column.
+//! Pages of a list, newest first, and lists and ids as they are stored in one column.
+
+use ulid::Ulid;
 
 use super::super::PAGE_MAX;
 use super::super::error::StoreError;
 use super::super::rows::Page;
+use super::query::Row;
 use crate::error::Error;
 
 /// Rows of a page to read: one more than asked for, which tells whether another page follows.
@@ -34,6 +37,13 @@ pub fn list_json(list: &[String]) -> String {
 pub fn json_list(text: &str) -> Result<Vec<String>, StoreError> {
     serde_json::from_str(text)
         .map_err(|_| StoreError::Unavailable("the store holds a list that cannot be read".to_owned()))
+}
+
+/// A column that holds a ULID.
+pub fn bytes_ulid(row: &Row, name: &str) -> Result<Ulid, StoreError> {
+    let bytes: Vec<u8> = row.get(name)?;
+    let broken = |_| StoreError::Unavailable("the store holds a broken call id".to_owned());
+    bytes.try_into().map(Ulid::from_bytes).map_err(broken)
 }
 
 /// Tags as a JSON list of `name=value`; no name holds a `=`.

@@ -8,7 +8,7 @@ use ulid::Ulid;
 use super::super::error::StoreError;
 use super::super::rows::{LedgerRow, Page, RequestFilter, TokenCounts};
 use super::Backend;
-use super::pages::{bad_cursor, json_tags, page, page_size};
+use super::pages::{bad_cursor, bytes_ulid, json_tags, page, page_size};
 use super::query::{Query, Row};
 use super::receipts;
 use super::spending::listed;
@@ -56,6 +56,13 @@ fn restrict(query: &mut Query, filter: &RequestFilter) {
             query.push(" AND ").push(name).push(" = ").push_bind(wanted);
         }
     }
+    if let Some(id) = &filter.of {
+        query.push(" AND (request_id = ").push_bind(id);
+        if let Ok(call_id) = Ulid::from_string(id) {
+            query.push(" OR call_id = ").push_bind(call_id.to_bytes().as_slice());
+        }
+        query.push(")");
+    }
     if let Some(tag) = &filter.tag {
         query.push(" AND tags LIKE ").push_bind(listed(tag)).push(r" ESCAPE '\'");
     }
@@ -94,7 +101,7 @@ fn read(row: &Row) -> Result<LedgerRow, StoreError> {
         reasoning: tokens("reasoning_tokens")?,
     };
     Ok(LedgerRow {
-        call_id: call_id(row)?,
+        call_id: bytes_ulid(row, "call_id")?,
         attempt: row.count("attempt")?,
         request_id: row.get("request_id")?,
         time_ms: row.get("time_ms")?,
@@ -116,13 +123,6 @@ fn read(row: &Row) -> Result<LedgerRow, StoreError> {
         charged: number("charged")?.map(Usd::from_units),
         tags: json_tags(&row.get::<String>("tags")?)?,
     })
-}
-
-fn call_id(row: &Row) -> Result<Ulid, StoreError> {
-    let bytes: Vec<u8> = row.get("call_id")?;
-    let bytes =
-        bytes.try_into().map_err(|_| StoreError::Unavailable("the store holds a broken call id".into()))?;
-    Ok(Ulid::from_bytes(bytes))
 }
 
 /// A count that was stored as `i64`.

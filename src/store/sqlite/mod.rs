@@ -73,6 +73,10 @@ impl Backend for SqliteStore {
         Box::pin(query.in_sqlite(&self.readers))
     }
 
+    fn write(&self, query: Query) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        Box::pin(query.in_sqlite(&self.writer))
+    }
+
     fn settle<'a>(&'a self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(ledger::settle(self, receipts))
     }

@@ -14,12 +14,14 @@ use super::super::open::{Migrated, check_schema};
 use super::SqliteStore;
 
 /// Schema changes in order; the number of those applied is the file's `user_version`.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_key_handling.sql"),
     include_str!("migrations/0003_ledger_by_project.sql"),
     include_str!("migrations/0004_money.sql"),
     include_str!("migrations/0005_idempotency.sql"),
+    include_str!("migrations/0006_daily_usage.sql"),
+    include_str!("migrations/0007_request_log.sql"),
 ];
 /// How long a statement waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +64,8 @@ pub(super) async fn open(
             .idle_timeout(None)
             .max_lifetime(None)
     };
+    // What is deleted is gone from the file, too: bodies and answers are deleted because nobody may read them any more.
+    let options = options.pragma("secure_delete", "ON");
     let writer = pool(1).connect_with(options.clone()).await.map_err(|error| describe(&file, error))?;
     let migrated = migrate(&writer, &file, may_migrate).await?;
     let readers = pool(READERS)

@@ -272,19 +272,21 @@ fn by_hand(receipts: &[Receipt], from_ms: i64, to_ms: i64) -> Vec<UsageRow> {
 /// Settles in two batches that overlap, as after a crash; both ways of summing give what anybody would add up.
 fn sums_are_exact(place: impl AsyncFn() -> Place) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let cases = (proptest::collection::vec(any_receipt(), 0..60), 0_usize..60, 1_i64..60);
+    let cases = (proptest::collection::vec(any_receipt(), 0..60), 0_usize..60, 0_i64..30, 1_i64..60);
     let mut runner =
         TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) });
-    let result = runner.run(&cases, |(receipts, cut, hours)| {
+    let result = runner.run(&cases, |(receipts, cut, begin, hours)| {
         runtime.block_on(async {
             let place = place().await;
             let store = place.open().await;
             store.settle(&receipts[..cut.min(receipts.len())]).await.unwrap();
             store.settle(&receipts).await.unwrap();
             let groups = [GroupBy::Project, GroupBy::Model, GroupBy::Day];
-            let end = hours * HOUR_MS;
-            for end in [end, end + 1] {
-                assert_eq!(store.usage(0, end, &groups).await.unwrap(), by_hand(&receipts, 0, end));
+            // On hours the sums answer, those of whole days among them; else the ledger.
+            let (begin, end) = (begin * HOUR_MS, (begin + hours) * HOUR_MS);
+            for (begin, end) in [(begin, end), (begin, end + 1), (0, 48 * HOUR_MS)] {
+                let usage = store.usage(begin, end, &groups).await.unwrap();
+                assert_eq!(usage, by_hand(&receipts, begin, end));
             }
             store.close().await;
         });
@@ -294,11 +296,11 @@ fn sums_are_exact(place: impl AsyncFn() -> Place) {
 }
 
 #[test]
-fn hourly_totals_and_ledger_both_equal_the_sum_of_the_receipts_in_sqlite() {
+fn totals_by_hour_and_day_and_the_ledger_equal_the_sum_of_the_receipts_in_sqlite() {
     sums_are_exact(async || Place::sqlite());
 }
 
 #[test]
-fn hourly_totals_and_ledger_both_equal_the_sum_of_the_receipts_in_postgres() {
+fn totals_by_hour_and_day_and_the_ledger_equal_the_sum_of_the_receipts_in_postgres() {
     sums_are_exact(Place::postgres);
 }

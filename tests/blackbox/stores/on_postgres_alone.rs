@@ -3,7 +3,7 @@
 use futures_util::future::join;
 use llm_gateway::receipt::Receipt;
 use llm_gateway::rfc3339::HOUR_MS;
-use llm_gateway::store::{self, StoreError};
+use llm_gateway::store::{self, GroupBy, StoreError};
 use serde_json::json;
 use sqlx::Connection as _;
 
@@ -103,4 +103,26 @@ async fn a_settlement_that_the_server_breaks_off_for_a_deadlock_is_done_again() 
     let (settled, ()) = join(store.settle(&second), opposite).await;
     settled.unwrap();
     assert_eq!(store.usage(0, 2 * HOUR_MS, &[]).await.unwrap()[0].requests, 4);
+}
+
+#[tokio::test]
+async fn totals_by_day_hold_what_was_there_before_them_and_what_an_older_replica_adds() {
+    let place = Place::postgres().await;
+    let day = 24 * HOUR_MS;
+    let store = place.open().await;
+    store.settle(&[receipt(1), receipt(HOUR_MS), receipt(day)]).await.unwrap();
+    let mut other = Cluster::shared().connection(place.url.as_ref().unwrap()).await;
+    let back = "DROP TRIGGER usage_hourly_added ON usage_hourly; DROP TRIGGER usage_hourly_raised ON usage_hourly; \
+                DROP FUNCTION usage_hourly_added; DROP FUNCTION usage_hourly_raised; DROP TABLE usage_daily";
+    sqlx::raw_sql(back).execute(&mut other).await.unwrap();
+    store.settle(&[receipt(2)]).await.unwrap();
+    // What settles after it is a replica that knew nothing of days when it began.
+    let migration = include_str!("../../../src/store/postgres/migrations/0006_daily_usage.sql");
+    sqlx::raw_sql(migration).execute(&mut other).await.unwrap();
+    let newer = place.open().await;
+    store.settle(&[receipt(3), receipt(2 * HOUR_MS)]).await.unwrap();
+    let usage = newer.usage(0, 2 * day, &[GroupBy::Day]).await.unwrap();
+    assert_eq!(usage.iter().map(|row| row.requests).collect::<Vec<_>>(), [5, 1]);
+    let from_ledger = newer.usage(0, 2 * day + 1, &[GroupBy::Day]).await.unwrap();
+    assert_eq!(usage, from_ledger);
 }

@@ -46,11 +46,12 @@ async fn what_was_written_is_there_after_reopening(place: Place) {
 }
 
 async fn stores_that_open_at_once_make_one_schema(place: Place) {
-    let opened = join_all((0..12).map(|_| place.open())).await;
+    // Not more: unoptimised, the proof of a password takes so long that on a busy machine all of them would time out together.
+    let opened = join_all((0..6).map(|_| place.open())).await;
     for (at, store) in opened.iter().enumerate() {
         store.create_key(named("k"), by(at as i64)).await.unwrap();
     }
-    assert_eq!(opened[0].keys(None, 100).await.unwrap().data.len(), 12);
+    assert_eq!(opened[0].keys(None, 100).await.unwrap().data.len(), 6);
 }
 
 fn refusal(result: Result<Arc<dyn Store>, StoreError>) -> String {

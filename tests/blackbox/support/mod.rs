@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each module uses its own part")]
 
+mod balancer;
 mod client;
 mod gateway;
 mod https;
@@ -11,12 +12,15 @@ mod process;
 mod raw;
 pub mod receipts;
 mod redis;
+mod replicas;
 mod seed;
 mod stub;
+mod switch;
 mod upstream;
 
 use std::time::Duration;
 
+pub use balancer::{Balancer, free_port};
 pub use client::{Answer, Client, Event, question};
 pub use gateway::{ADMIN_KEY, Gateway, NO_BREAKER, Setup};
 pub use https::{PNG, Pictures, Reply, certificate};
@@ -24,8 +28,10 @@ pub use live::Live;
 pub use process::{Output, Process, Signal};
 pub use raw::{RawAnswer, raw, try_raw};
 pub use redis::Redis;
+pub use replicas::Replicas;
 pub use seed::{receipt, seed};
 pub use stub::StrictUpstream;
+pub use switch::Switch;
 pub use upstream::{
     BlackHole, Request, Script, USAGE_EVENT, Upstream, chunk, completion, ending, event, stream_head,
     streamed, text_event, whole,

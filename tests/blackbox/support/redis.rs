@@ -14,7 +14,11 @@ const WATCHED: &str = "redis-server \"$@\" >redis.log 2>&1 & echo $!; read -r _;
 pub struct Redis {
     port: u16,
     folder: TempDir,
+    /// What comes before all others: the configuration file of a sentinel.
+    first: Vec<String>,
     arguments: Vec<String>,
+    /// What redis-cli needs to know.
+    cli: Vec<String>,
     process: Option<(Child, u32)>,
 }
 
@@ -26,13 +30,40 @@ impl Redis {
 
     /// A server with these settings, e.g. `["--requirepass", "pw"]`.
     pub async fn with(arguments: &[&str]) -> Self {
+        Self::set_up(&[], arguments, &[], &[]).await
+    }
+
+    /// A server that speaks nothing but TLS, with this certificate and key, PEM.
+    pub async fn with_tls(certificate: &str, key: &str) -> Self {
+        let files = [("cert.pem", certificate), ("key.pem", key)];
+        let arguments = ["--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no"];
+        let certificates =
+            ["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"];
+        Self::set_up(&[], &[&arguments[..], &certificates].concat(), &files, &["--tls", "--insecure"]).await
+    }
+
+    /// A sentinel of the master `main` at this port, one of as many as agree that it is gone.
+    pub async fn sentinel(master: u16, quorum: u32) -> Self {
+        let config = format!(
+            "sentinel monitor main 127.0.0.1 {master} {quorum}\nsentinel down-after-milliseconds main 500\n\
+             sentinel failover-timeout main 3000\n"
+        );
+        Self::set_up(&["sentinel.conf", "--sentinel"], &[], &[("sentinel.conf", &config)], &[]).await
+    }
+
+    async fn set_up(first: &[&str], arguments: &[&str], files: &[(&str, &str)], cli: &[&str]) -> Self {
         // Somebody else may take the port in between: then another is tried.
         for _ in 0..5 {
             let port =
                 TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
             let folder = TempDir::new().expect("a temporary folder");
-            let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
-            let mut redis = Self { port, folder, arguments, process: None };
+            for (name, text) in files {
+                std::fs::write(folder.path().join(name), text).expect("the folder can be written");
+            }
+            let words =
+                |words: &[&str]| words.iter().map(|it| it.replace("PORT", &port.to_string())).collect();
+            let (first, arguments, cli) = (words(first), words(arguments), words(cli));
+            let mut redis = Self { port, folder, first, arguments, cli, process: None };
             redis.launch();
             if redis.answers().await {
                 return redis;
@@ -109,7 +140,8 @@ impl Redis {
     /// Runs a command; gives its answer as text.
     pub async fn command(&self, words: &[&str]) -> String {
         let port = self.port.to_string();
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let words: Vec<String> =
+            self.cli.iter().cloned().chain(words.iter().map(|word| (*word).to_owned())).collect();
         let run = move || {
             let output =
                 Command::new("redis-cli").args(["-p", &port]).args(words).output().expect("redis-cli runs");
@@ -121,20 +153,10 @@ impl Redis {
     fn launch(&mut self) {
         let port = self.port.to_string();
         let mut shell = Command::new("/bin/sh")
-            .args([
-                "-c",
-                WATCHED,
-                "sh",
-                "--port",
-                &port,
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .args(["--repl-diskless-sync-delay", "0"])
+            .args(["-c", WATCHED, "sh"])
+            .args(&self.first)
+            .args(["--port", &port, "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"])
             .args(&self.arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
