@@ -2,6 +2,7 @@
 
 mod auth;
 mod call;
+mod collector;
 mod drain;
 mod exchange;
 mod failure;
@@ -15,6 +16,7 @@ mod tls;
 mod told;
 
 pub use auth::Keyring;
+pub use collector::{Collector, NotTaken};
 pub use call::{Call, CallFacts, Paying, Traced};
 pub use exchange::{Attempt, Failure, Lender, ReplyEvent, run};
 pub use fetch::{Fetched, Fetcher, Fetching, Wanted};

@@ -14,7 +14,7 @@ mod tests;
 
 pub use self::attributes::Attributes;
 pub use self::histogram::{Histogram, Instrument, Point};
-pub use self::spans::{attempt, call};
+pub use self::spans::{Server, attempt, call, operation};
 
 use crate::config::TelemetrySettings;
 

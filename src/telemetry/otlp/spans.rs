@@ -54,9 +54,32 @@ impl Span {
     }
 }
 
-/// What is done at a route.
-fn operation(route: &str) -> Option<&'static str> {
+/// What is done at a route, in the words of the conventions; `None`: nothing with a model.
+pub fn operation(route: &str) -> Option<&'static str> {
     OPERATIONS.iter().find(|(known, _)| *known == route).map(|(_, operation)| *operation)
+}
+
+/// Who was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Host name or address.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl Server {
+    /// That of an http or https address.
+    pub fn of(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let usual = if scheme == "http" { 80 } else { 443 };
+        let (address, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+            _ => (authority, usual),
+        };
+        Some(Self { address: address.trim_matches(['[', ']']).to_owned(), port })
+    }
 }
 
 /// The SERVER span of a recorded call.
@@ -120,14 +143,17 @@ pub fn call(record: &CallRecord, facts: &CallSpan) -> String {
 }
 
 /// The CLIENT span of a recorded attempt; `server` is the host that was asked.
-pub fn attempt(receipt: &Receipt, facts: &AttemptSpan, server: Option<&str>) -> String {
+pub fn attempt(receipt: &Receipt, facts: &AttemptSpan, server: Option<&Server>) -> String {
     let start_ns = facts.ended_ns.saturating_sub(facts.duration_us.saturating_mul(1_000));
     let mut attributes = Attributes::new();
     attributes.text("gen_ai.operation.name", "chat");
     attributes.text("gen_ai.provider.name", &receipt.provider);
     attributes.text("gen_ai.request.model", &receipt.upstream_model);
     attributes.flag("gen_ai.request.stream", receipt.stream);
-    attributes.maybe("server.address", server);
+    if let Some(server) = server {
+        attributes.text("server.address", &server.address);
+        attributes.number("server.port", u64::from(server.port));
+    }
     if receipt.status > 0 {
         attributes.number("http.response.status_code", u64::from(receipt.status));
     }
