@@ -62,6 +62,7 @@ fn receipt() -> Receipt {
         tag_sets: Arc::from([]),
         held: None,
         place: None,
+        span: None,
     }
 }
 

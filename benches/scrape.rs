@@ -30,7 +30,7 @@ use llm_gateway::policy::budget::{Budget, Period};
 use llm_gateway::policy::health::{Observation, Sign};
 use llm_gateway::policy::quota::Limits;
 use llm_gateway::policy::route::Router;
-use llm_gateway::receipt::{Batch, CallRecord, Caller, Outcome, Receipt};
+use llm_gateway::receipt::{Batch, CallRecord, Caller, Outcome, Receipt, Told};
 use llm_gateway::store::{By, KeySpec, KeyTable, SqliteStore, Store};
 use llm_gateway::upstream::{Keyring, tls_config};
 use serde_json::{Value, json};
@@ -135,6 +135,8 @@ fn batches(ids: &[Arc<str>]) -> Vec<Batch> {
                 ttft_us: Some(200_000),
                 key_id: Some(key_id),
                 shed: None,
+                told: Told::default(),
+                span: None,
             });
         }
         batches.push(batch);

@@ -15,6 +15,7 @@ use crate::actors::outbox::Outbox;
 use crate::actors::recorder::Recorder;
 use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
+use crate::config::TelemetrySettings;
 use crate::fleet::Fleet;
 use crate::http::admin::{Overview, Shown};
 use crate::http::body_room::BodyRoom;
@@ -27,6 +28,7 @@ use crate::policy::account::Accounts;
 use crate::policy::vault::Vault;
 use crate::receipt::Batch;
 use crate::store::KeyTable;
+use crate::trace::Sampler;
 use crate::upstream::{Fetcher, Fetching};
 
 /// What every cell is made from, on whatever thread.
@@ -110,8 +112,14 @@ impl Shared {
             body_room: self.body_room.clone(),
             vault: Arc::clone(&self.vault),
             idempotency: Arc::clone(&self.idempotency),
+            sampler: sampler(&self.live.load().settings.telemetry),
             recorder: self.recorder.clone(),
             fetcher: self.fetching.clone().map(Fetcher::new),
         })
     }
+}
+
+/// Which calls are traced: none without anybody to tell.
+fn sampler(telemetry: &TelemetrySettings) -> Option<Sampler> {
+    telemetry.endpoint.as_ref().map(|_| Sampler::new(telemetry.sample_ratio))
 }

@@ -308,6 +308,7 @@ impl Dispatch {
         if let Some(lead) = &mut self.lead {
             lead.hedge_at = None;
             lead.race.take().into_iter().for_each(Race::won);
+            self.order.call.telling.answered_by(&lead.assignee.target);
             let earlier = std::mem::take(&mut self.envelope.earlier);
             self.envelope = Envelope { earlier, ..lead.envelope.clone() };
             self.dropped = std::mem::take(&mut lead.dropped);

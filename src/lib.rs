@@ -27,5 +27,6 @@ pub mod rfc3339;
 pub mod store;
 pub mod stub;
 pub mod telemetry;
+pub mod trace;
 pub mod upstream;
 pub mod wire;

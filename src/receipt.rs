@@ -4,11 +4,14 @@
 //! it is what the ledger, the bill and the metrics are made of. A [`CallRecord`] is made per client request,
 //! also when no upstream was ever reached.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::chat::Usage;
 use crate::error::Shed;
 use crate::money::{Markup, Usd};
+use crate::trace::Ids;
 
 /// How an attempt (or a call) ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +107,21 @@ pub struct Receipt {
     pub service_tier: Option<Arc<str>>,
     /// Where the journal holds it; `None` while it is in memory alone.
     pub place: Option<Place>,
+    /// What its span needs beyond all this, if it is recorded.
+    pub span: Option<Box<AttemptSpan>>,
+}
+
+/// What the span of a recorded attempt needs beyond its receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptSpan {
+    /// Whose span it is.
+    pub ids: Ids,
+    /// When the attempt ended, nanoseconds since the Unix epoch.
+    pub ended_ns: u64,
+    /// Microseconds from sending to the end.
+    pub duration_us: u64,
+    /// Microseconds from sending to the first content.
+    pub ttft_us: Option<u64>,
 }
 
 /// Where in the journal a receipt is.
@@ -168,6 +186,81 @@ pub struct CallRecord {
     pub key_id: Option<Arc<str>>,
     /// For want of what it was refused, if it was.
     pub shed: Option<Shed>,
+    /// Who answered, and what that took.
+    pub told: Told,
+    /// What its span needs beyond all this, if it is recorded.
+    pub span: Option<Box<CallSpan>>,
+}
+
+/// What a call's attempts told of it by the time it ended. An attempt that the client did not wait for is booked later:
+/// its tokens are in the ledger and not here.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Who answered, else who was asked last.
+    pub by: Option<AnsweredBy>,
+    /// Tokens of all attempts; `None` while those of one are not known.
+    pub tokens: Option<(u64, u64)>,
+    /// What the caller is charged for all of them; `None` where that is not known.
+    pub charged: Option<Usd>,
+    /// Some of the tokens were counted here and not reported by the upstream.
+    pub estimated: bool,
+    /// Its way from provider to provider; kept for recorded calls only.
+    pub failovers: Vec<Failover>,
+}
+
+/// Who answered a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnsweredBy {
+    /// Provider id.
+    pub provider: Arc<str>,
+    /// Canonical model id, or the upstream name when the catalogue does not know it.
+    pub model: Arc<str>,
+    /// True when `model` is in the catalogue: only then may it label a metric series.
+    pub known_model: bool,
+}
+
+/// A call went on to another provider.
+#[derive(Clone, Debug)]
+pub struct Failover {
+    /// When.
+    pub at: Instant,
+    /// From whom.
+    pub from: Arc<str>,
+    /// To whom.
+    pub to: Arc<str>,
+    /// Metric label of the error.
+    pub why: &'static str,
+}
+
+/// What the span of a recorded call needs beyond its record.
+#[derive(Clone, Debug)]
+pub struct CallSpan {
+    /// Whose span it is.
+    pub ids: Ids,
+    /// The id that the client, the logs and the ledger see.
+    pub request_id: Arc<str>,
+    /// HTTP method of the request.
+    pub method: &'static str,
+    /// Project of the key, if any.
+    pub project: Option<Arc<str>>,
+    /// The model asked for, cut to [`MODEL_MAX`].
+    pub requested_model: Option<Arc<str>>,
+    /// When the call ended.
+    pub ended: Instant,
+    /// The same, nanoseconds since the Unix epoch.
+    pub ended_ns: u64,
+}
+
+/// Longest model name of a client's that logs and traces show, bytes; a longer one is cut and ends with an ellipsis.
+pub const MODEL_MAX: usize = 128;
+
+/// A model name as logs and traces show it.
+pub fn shown_model(name: &str) -> Cow<'_, str> {
+    if name.len() <= MODEL_MAX {
+        return Cow::Borrowed(name);
+    }
+    let cut = name.get(..name.floor_char_boundary(MODEL_MAX - '…'.len_utf8())).unwrap_or_default();
+    Cow::Owned(format!("{cut}…"))
 }
 
 /// What a cell hands to Billing and Metrics at one time: many facts, one wake-up of another thread.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::cells::Cells;
+use super::exporter::counts::ExportCounts;
 use super::mailbox::Mailbox;
 use crate::fleet::Fleet;
 use crate::journal::Segments;
@@ -47,6 +48,8 @@ pub struct Gauges {
     pub drain: DrainState,
     /// Calls whose bodies were stored, and those whose were not.
     pub logged: LogCounts,
+    /// Spans and points that the collector was sent, and those that it was not.
+    pub exported: ExportCounts,
 }
 
 impl Gauges {

@@ -2,6 +2,7 @@
 
 pub mod billing;
 pub mod cells;
+pub mod exporter;
 pub mod gauges;
 pub mod live;
 pub mod mailbox;

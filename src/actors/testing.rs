@@ -17,7 +17,7 @@ use crate::money::Usd;
 use crate::policy::account::Accounts;
 use crate::policy::health::{Observation, Sign};
 use crate::policy::route::Router;
-use crate::receipt::{Batch, CallRecord, Caller, Outcome, Receipt};
+use crate::receipt::{Batch, CallRecord, Caller, Outcome, Receipt, Told};
 use crate::store::KeyTable;
 use crate::upstream::Keyring;
 
@@ -55,11 +55,12 @@ pub fn receipt(attempt: u16) -> Receipt {
         price: Some(Arc::new(Price { rates, ..Price::default() })),
         service_tier: None,
         place: None,
+        span: None,
     }
 }
 
 /// A call that went well after one attempt.
-pub const fn call() -> CallRecord {
+pub fn call() -> CallRecord {
     CallRecord {
         route: "/v1/chat/completions",
         status: 200,
@@ -72,6 +73,8 @@ pub const fn call() -> CallRecord {
         ttft_us: Some(20_000),
         key_id: None,
         shed: None,
+        told: Told::default(),
+        span: None,
     }
 }
 

@@ -24,17 +24,7 @@ pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wante
             key.path.split('.').try_fold(tree, |at, name| at.get(name)).filter(|value| !value.is_null());
         let value = given.map(|value| masked(key.kind, value)).or_else(|| key.default.map(Value::from));
         let Some(value) = value else { continue };
-        match key.path.split_once('.') {
-            Some((section, name)) => {
-                let table = shown.entry(section).or_insert_with(|| Value::Object(Map::new()));
-                if let Value::Object(table) = table {
-                    table.insert(name.to_owned(), value);
-                }
-            }
-            None => {
-                shown.insert(key.path.to_owned(), value);
-            }
-        }
+        put(&mut shown, key.path, value);
     }
     let providers: Map<String, Value> = settings
         .providers
@@ -62,8 +52,29 @@ pub fn render(tree: &Value, settings: &Settings, wanted: &BTreeMap<String, Wante
         .collect();
     shown.insert("models".to_owned(), Value::Object(models));
     governance::shown(tree, &mut shown);
+    let telemetry = &settings.telemetry;
+    put(&mut shown, "telemetry.service_name", telemetry.service_name.clone().into());
+    put(&mut shown, "telemetry.resource", json!(telemetry.resource));
+    let names = telemetry.headers.keys().map(|name| (name.clone(), "***".into()));
+    put(&mut shown, "telemetry.otlp.headers", Value::Object(names.collect()));
+    put(&mut shown, "telemetry.otlp.endpoint", json!(telemetry.endpoint));
     request_log::shown(tree, &mut shown);
     Value::Object(shown)
+}
+
+/// Puts a value where a path leads.
+fn put(table: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        Some((section, rest)) => {
+            let section = table.entry(section).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(section) = section {
+                put(section, rest, value);
+            }
+        }
+        None => {
+            table.insert(path.to_owned(), value);
+        }
+    }
 }
 
 fn masked(kind: Kind, value: &Value) -> Value {

@@ -27,6 +27,7 @@ mod rows;
 mod schema;
 mod secret;
 mod settings;
+mod telemetry;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
@@ -54,3 +55,4 @@ pub use settings::{
     IdempotencySettings, JournalSettings, Log, ModelTimeouts, OnCancel, OnFull, ProbeRule, Provider,
     ReasoningSettings, Route, Server, Settings, Tending, Timeouts,
 };
+pub use telemetry::TelemetrySettings;

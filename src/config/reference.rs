@@ -75,6 +75,7 @@ fn kind(kind: Kind) -> String {
         }
         Kind::Origins => "list of origins, `https://host` or `http://host:port`".into(),
         Kind::Amount => "amount in USD".into(),
+        Kind::Ratio => "number, 0 to 1".into(),
         Kind::Markup => "percentage, -100 to 1000".into(),
         Kind::Percentages => "list of percentages".into(),
         Kind::Time => "RFC 3339 time".into(),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::settings::{Server, Settings};
 
 /// Keys and sections that are read at the start only.
-pub const START_ONLY: [&str; 21] = [
+pub const START_ONLY: [&str; 22] = [
     "admin_key",
     "budgets.time_zone",
     "data_dir",
@@ -27,6 +27,7 @@ pub const START_ONLY: [&str; 21] = [
     "server.listen",
     "server.max_connections",
     "server.workers",
+    "telemetry",
 ];
 
 /// Keeps in `new` what a process was started with; gives the paths whose new values wait for the next start.
@@ -58,6 +59,7 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
         journal,
         log,
         idempotency,
+        telemetry,
         ..
     } = old.clone();
     let Server {
@@ -80,7 +82,7 @@ pub fn keep(old: &Settings, new: &mut Settings) -> Vec<String> {
     }
     (new.data_dir, new.database, new.reasoning, new.redis) = (data_dir, database, reasoning, redis);
     (new.journal, new.log) = (journal, log);
-    new.idempotency = idempotency;
+    (new.idempotency, new.telemetry) = (idempotency, telemetry);
     waiting
 }
 

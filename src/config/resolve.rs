@@ -16,7 +16,7 @@ use super::settings::{
     CatalogSettings, IdempotencySettings, JournalSettings, Log, OnFull, Provider, ReasoningSettings,
     RoutingSettings, Server, Settings,
 };
-use super::{aliases, database, effective, governance, provider, redis, request_log, validate};
+use super::{aliases, database, effective, governance, provider, redis, request_log, telemetry, validate};
 use crate::chat::Routing;
 
 /// The shortest time that a client may take nothing for.
@@ -85,6 +85,7 @@ pub fn resolve(tree: &Value, exact_providers: bool, outside: &Outside<'_>) -> Re
             json: read.text("log.format").as_deref() == Some("json"),
             level: read.text("log.level").and_then(|word| word.parse().ok()).unwrap_or(tracing::Level::INFO),
         },
+        telemetry: telemetry::read(&read, outside, &mut problems, &mut warnings),
         credential_hints: credential_hints(&rows, &providers),
         providers,
         aliases: aliases::read(read.given("models"), &mut problems),

@@ -59,6 +59,8 @@ pub enum Kind {
     Origins,
     /// An amount of money in USD, exact.
     Amount,
+    /// A number from 0 to 1.
+    Ratio,
     /// A percentage on top of a price.
     Markup,
     /// A list of percentages.
@@ -95,7 +97,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 63] = [
+const GENERAL_KEYS: [Key; 70] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -152,6 +154,13 @@ const GENERAL_KEYS: [Key; 63] = [
     key("catalog.auto", Kind::Names, None, "Canonical names that replace the catalogue's own pool for `model: auto`."),
     key("log.format", Kind::Choice(&["json", "pretty"]), Some("json"), "One JSON object per line, or lines for human eyes."),
     key("log.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"), "The least severe level that is logged."),
+    key("telemetry.otlp.endpoint", Kind::Url, None, "Base address of a collector that takes OTLP over HTTP as JSON, e.g. `http://localhost:4318`: traces go to `/v1/traces` below it, metrics to `/v1/metrics`. Left out: `OTEL_EXPORTER_OTLP_ENDPOINT`; without that nothing is recorded or sent, and a caller's `traceparent` goes on to providers as it came."),
+    key("telemetry.otlp.headers.*", Kind::Header, None, "Headers of every request to the collector; a literal, `env:NAME` or `file:PATH`. Never printed. They are added to those of `OTEL_EXPORTER_OTLP_HEADERS`."),
+    key("telemetry.otlp.timeout", Kind::Duration, Some("10s"), "The longest that one request to the collector may take, 60s at most."),
+    key("telemetry.traces.sample_ratio", Kind::Ratio, Some("0.1"), "Share of the calls without a `traceparent` of their own that are traced, 0 to 1. With one its flag decides."),
+    key("telemetry.service_name", Kind::Text, None, "`service.name` of traces and metrics. Left out: `OTEL_SERVICE_NAME`, else `llm-gateway`."),
+    key("telemetry.resource.*", Kind::Text, None, "Further attributes of the process, by name; over those of `OTEL_RESOURCE_ATTRIBUTES`."),
+    key("telemetry.metrics.interval", Kind::DurationOrNever, Some("15s"), "How often metrics are sent to the collector. `0s`: never; /metrics has its own."),
     key("routing.mode", Kind::Choice(&Routing::WORDS), Some("balanced"), "What counts most among the providers of a model, unless a request (`routing`, `x-gateway-routing`) or an alias says so. `balanced`: the price, weighed by success, time to the first token and load."),
     key("routing.exploration", Kind::Count(0, 100), Some("1"), "Percentage of calls that try another provider first, at most a quarter dearer than the cheapest, so that its numbers stay current. Never with mode `price`, of a session, or of a pinned model."),
     key("models.*.routing", Kind::Choice(&Routing::WORDS), None, "What counts most for this alias. Left out: `routing.mode`."),

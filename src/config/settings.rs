@@ -12,6 +12,7 @@ use super::identity::Identity;
 use super::redis::RedisSettings;
 use super::request_log::RequestLogSettings;
 use super::secret::Secret;
+use super::telemetry::TelemetrySettings;
 use crate::chat::{Facts, Routing, Trait};
 use crate::wire::quirks::any_glob;
 use crate::wire::{Quirks, WireFormat};
@@ -49,6 +50,8 @@ pub struct Settings {
     pub catalog: CatalogSettings,
     /// Logs.
     pub log: Log,
+    /// Where traces and metrics are sent.
+    pub telemetry: TelemetrySettings,
     /// Configured providers by id.
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// Aliases by name.

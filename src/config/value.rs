@@ -73,6 +73,7 @@ pub fn read(kind: Kind, value: &Value) -> Result<Typed, String> {
                 || "not a percentage from -100 to 1000 with up to two digits after the point".to_owned();
             Markup::parse(text).map(drop).ok_or_else(wrong)
         }),
+        Kind::Ratio => ratio(&scalar(value)?).map(Typed::Text),
         Kind::Percentages => percentages(value).map(Typed::Percentages),
         Kind::Time => {
             let text = text(value)?;
@@ -156,6 +157,13 @@ fn names(value: &Value) -> Result<Vec<String>, String> {
             items.iter().map(|item| text(item).map_err(|why| format!("holds an entry that {why}"))).collect()
         }
         other => Err(format!("must be a list of texts, not {}", kind_of(other))),
+    }
+}
+
+fn ratio(text: &str) -> Result<String, String> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(text.trim().to_owned()),
+        _ => Err(format!("must be a number from 0 to 1, not `{}`", brief(text))),
     }
 }
 

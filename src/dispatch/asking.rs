@@ -232,12 +232,15 @@ impl Dispatch {
         assignee: &Assignee,
         route: &Route,
         envelope: &Envelope,
-        (headers, body): (Vec<(&'static str, String)>, Bytes),
+        (mut headers, body): (Vec<(&'static str, String)>, Bytes),
         money: Option<Arc<Hold>>,
     ) -> (Box<Attempt>, mpsc::Receiver<ReplyEvent>) {
         let (stream, target) = (self.order.request.stream, &assignee.target);
         let path = route.path(&target.upstream, stream);
         let (events, running) = mpsc::channel(CHANNEL);
+        if let Some(traced) = &self.order.call.traced {
+            traced.headers(self.attempts + 1, &mut headers);
+        }
         let attempt = Box::new(Attempt {
             call: Arc::clone(&self.order.call),
             target: target.clone(),

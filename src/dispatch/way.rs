@@ -54,6 +54,10 @@ impl Dispatch {
         // Whoever was full is asked after all, once there is room.
         if why != REFUSED || from != to {
             self.accounts.failovers.count(from, to, why);
+            let call = &self.order.call;
+            if call.traced.as_ref().is_some_and(|traced| traced.trace.is_recorded()) {
+                call.telling.failed_over(from, to, why);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod fleet;
 mod journal;
 mod listeners;
 mod memory;
+mod observed;
 mod reload;
 
 use std::fmt;
@@ -33,7 +34,6 @@ use crate::actors::live::{Live, Reloads};
 use crate::actors::messages::Drain;
 use crate::actors::metrics::Metrics;
 use crate::actors::recorder::Recorder;
-use crate::actors::standing::Standings;
 use crate::actors::supervisor::Supervisor;
 use crate::catalog::Catalog;
 use crate::cell::Shared;
@@ -50,6 +50,7 @@ use crate::policy::vault::Vault;
 use crate::store::{self, By, KeyTable, POLL_INTERVAL, Store};
 use crate::upstream::{Fetching, tls_config};
 pub use declared::declared;
+use observed::{Told, observed};
 use reload::Reloading;
 pub use reload::{Source, Sources};
 
@@ -102,6 +103,7 @@ pub struct Gateway {
     fleet: Option<Fleet>,
     idempotency: Arc<Idempotency>,
     recorder: Recorder,
+    told: Told,
     polling: Vec<JoinHandle<()>>,
 }
 
@@ -124,7 +126,7 @@ impl Gateway {
         let (cut, when_cut) = watch::channel(false);
         let accounts = Arc::<Accounts>::default();
         let live = in_force(settings, catalog, &accounts)?;
-        let (standings, metrics) = observed(&live, &accounts, &gauges, &keys)?;
+        let (standings, metrics, told) = observed(&live, &accounts, &gauges, &keys)?;
         let billing = billing(settings, &store, &metrics, &gauges);
         let (idempotency, keeping) = answers::kept(settings, &store, &gauges);
         let shared = Shared {
@@ -177,6 +179,7 @@ impl Gateway {
             fleet,
             idempotency,
             recorder,
+            told,
             polling,
         })
     }
@@ -257,6 +260,7 @@ impl Gateway {
         }
         self.idempotency.flush(ANSWERS_STORED).await;
         self.recorder.flush(BODIES_STORED).await;
+        self.told.flush().await;
         if let Some(fleet) = &self.fleet {
             // Every receipt is settled, or lost: what is held goes back.
             fleet.leave(crate::http::door::now_ms()).await;
@@ -395,18 +399,6 @@ async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(),
         sleep(Duration::from_millis(1)).await;
     }
     Ok(())
-}
-
-/// What the metrics actor and the management API read of providers, and the actor.
-fn observed(
-    live: &Live,
-    accounts: &Arc<Accounts>,
-    gauges: &Gauges,
-    keys: &Arc<KeyTable>,
-) -> Result<(Standings, Addr<Metrics>), StartError> {
-    let standings = Standings::new(Arc::clone(live), Arc::clone(accounts));
-    let metrics = Metrics::launch(gauges.clone(), standings.clone(), Arc::clone(keys));
-    Ok((standings, metrics.map_err(failed("metrics: "))?))
 }
 
 /// Opens the store and reads the keys.

@@ -1,24 +1,30 @@
 //! The meter of one client request: a guard that makes exactly one call record and one log line, also on cancel
 //! and panic.
 //!
-//! The fields of the line are stable, since people search by them: request_id, key_id, route, status, outcome,
-//! error, stream, attempts, duration_us, overhead_us, ttft_us. Nothing that the client wrote is among them but
-//! its request id, which was checked at the door.
+//! The fields of the line are stable, since people search by them: request_id, trace_id (of a recorded call, or as the
+//! client sent it), key_id, project, route, requested_model (cut), provider, model, status, outcome, error, stream,
+//! attempts, prompt_tokens, completion_tokens, estimated, charged_usd, duration_us, overhead_us, ttft_us. What is not
+//! known is left out. Nothing that the client wrote is among them but its request id and trace id, which were checked
+//! at the door, and the model's name, which is cut and escaped.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use actix_web::HttpRequest;
 use bytes::Bytes;
-use ulid::Ulid;
 
 use super::capture::Capture;
+use super::door;
 use crate::actors::gauges::{InFlight, InFlightGuard};
 use crate::actors::outbox::Outbox;
 use crate::actors::recorder::Recorder;
 use crate::error::Error;
-use crate::receipt::{CallRecord, Caller, Outcome};
+use crate::receipt::{CallRecord, CallSpan, Caller, Outcome, Told, shown_model};
 use crate::request_log::Logged;
+use crate::trace::{Sampler, hex};
+use crate::upstream::{Call, Traced};
 
 /// Status of a call whose client left before it was answered (as nginx logs it; never sent).
 const CLIENT_CLOSED: u16 = 499;
@@ -32,6 +38,11 @@ pub struct CallMeter {
     started: Instant,
     request_id: Arc<str>,
     record: CallRecord,
+    method: &'static str,
+    project: Option<Arc<str>>,
+    requested_model: Option<Arc<str>>,
+    traced: Option<Traced>,
+    call: Option<Arc<Call>>,
     in_flight: Option<InFlightGuard>,
     /// What is stored of the call, if anything is.
     capture: Option<Box<Capture>>,
@@ -61,27 +72,33 @@ impl CallMeter {
                 ttft_us: None,
                 key_id: None,
                 shed: None,
+                told: Told::default(),
+                span: None,
             },
+            method: "_OTHER",
+            project: None,
+            requested_model: None,
+            traced: None,
+            call: None,
             in_flight: Some(in_flight.enter()),
             capture: None,
         }
     }
 
-    /// The caller is known.
-    pub fn caller(&mut self, key_id: &Arc<str>) {
-        self.record.key_id = Some(Arc::clone(key_id));
+    /// Which trace it belongs to is decided, once.
+    pub fn traced(&mut self, request: &HttpRequest, sampler: Option<Sampler>) {
+        self.traced = door::traced(request.headers(), sampler);
+        self.method = match request.method().as_str() {
+            "POST" => "POST",
+            "GET" => "GET",
+            // The standard's word for the others.
+            _ => "_OTHER",
+        };
     }
 
     /// Bodies of the call are stored.
     pub fn log(&mut self, recorder: &Recorder, logged: Logged, max: usize, caller: &Caller, request: &Bytes) {
         self.capture = Some(Box::new(Capture::new(recorder, logged, max, caller, request)));
-    }
-
-    /// The call has this id in the ledger.
-    pub fn call(&mut self, call_id: Ulid) {
-        if let Some(capture) = &mut self.capture {
-            capture.call(call_id);
-        }
     }
 
     /// The client is sent this.
@@ -91,9 +108,29 @@ impl CallMeter {
         }
     }
 
-    /// It is a streaming request.
-    pub fn streams(&mut self, stream: bool) {
+    /// The trace it belongs to, if any.
+    pub fn trace(&self) -> Option<&Traced> {
+        self.traced.as_ref()
+    }
+
+    /// The caller is known.
+    pub fn caller(&mut self, caller: &Caller) {
+        self.record.key_id = Some(Arc::clone(&caller.key_id));
+        self.project.clone_from(&caller.project);
+    }
+
+    /// What is asked for, and whether as a stream.
+    pub fn asks(&mut self, model: &Arc<str>, stream: bool) {
+        self.requested_model = Some(Arc::clone(model));
         self.record.stream = stream;
+    }
+
+    /// The call that it became.
+    pub fn call(&mut self, call: &Arc<Call>) {
+        if let Some(capture) = &mut self.capture {
+            capture.call(call.call_id);
+        }
+        self.call = Some(Arc::clone(call));
     }
 
     /// The request went upstream at this moment, after that many attempts.
@@ -168,15 +205,56 @@ fn micros(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+impl CallMeter {
+    /// What the span of a recorded call needs.
+    fn span(&self) -> Option<Box<CallSpan>> {
+        let trace = self.traced.as_ref()?.trace;
+        trace.is_recorded().then(|| {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let shown = |model: &Arc<str>| match shown_model(model) {
+                Cow::Borrowed(_) => Arc::clone(model),
+                Cow::Owned(cut) => Arc::from(cut),
+            };
+            Box::new(CallSpan {
+                ids: trace.ids(),
+                request_id: Arc::clone(&self.request_id),
+                method: self.method,
+                project: self.project.clone(),
+                requested_model: self.requested_model.as_ref().map(shown),
+                ended: Instant::now(),
+                ended_ns: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),
+            })
+        })
+    }
+
+    /// The line of the call.
+    fn line(&self) {
+        let CallRecord { route, status, error, outcome, stream, attempts, told, .. } = &self.record;
+        let CallRecord { duration_us, overhead_us, ttft_us, .. } = self.record;
+        let trace_id = self.traced.as_ref().map(|traced| hex(traced.trace.ids().trace_id));
+        let by = told.by.as_ref();
+        let requested = self.requested_model.as_deref().map(shown_model);
+        tracing::info!(
+            request_id = %self.request_id, trace_id, key_id = self.record.key_id.as_deref(),
+            project = self.project.as_deref(), route, requested_model = requested.as_deref(),
+            provider = by.map(|by| &*by.provider), model = by.map(|by| &*by.model), status,
+            outcome = outcome.as_str(), error, stream, attempts,
+            prompt_tokens = told.tokens.map(|(prompt, _)| prompt),
+            completion_tokens = told.tokens.map(|(_, completion)| completion),
+            estimated = told.estimated.then_some(true), charged_usd = told.charged.map(display),
+            duration_us, overhead_us, ttft_us, "request"
+        );
+    }
+}
+
 impl Drop for CallMeter {
     fn drop(&mut self) {
         self.record.duration_us = micros(self.started.elapsed());
-        let CallRecord { route, status, error, outcome, stream, attempts, .. } = self.record;
-        let CallRecord { duration_us, overhead_us, ttft_us, .. } = self.record;
-        tracing::info!(
-            request_id = %self.request_id, key_id = self.record.key_id.as_deref(), route, status,
-            outcome = outcome.as_str(), error, stream, attempts, duration_us, overhead_us, ttft_us, "request"
-        );
+        if let Some(call) = &self.call {
+            self.record.told = call.telling.take();
+        }
+        self.record.span = self.span();
+        self.line();
         if let Some(capture) = self.capture.take() {
             capture.finish(&self.request_id, &self.record);
         }

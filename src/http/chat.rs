@@ -25,7 +25,7 @@ use crate::policy::quota::{Gauge, QuotaPermit, Snapshot};
 use crate::policy::route::{Ask, session_hash};
 use crate::request_log::Logged;
 use crate::store::{KeyEntry, Member};
-use crate::upstream::{Call, CallFacts, Paying};
+use crate::upstream::{Call, CallFacts, Paying, Traced};
 
 /// Route pattern.
 pub const ROUTE: &str = "/v1/chat/completions";
@@ -51,6 +51,7 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
     };
     let request_id = Arc::clone(&context.request_id);
     let mut meter = CallMeter::start(&front.outbox, &front.load.in_flight, ROUTE, request_id);
+    meter.traced(&request, front.sampler);
     let entered = enter(&request, &mut payload, &front, &mut context, &mut meter).await;
     let mut response = match entered {
         Ok(Entered::Dispatched(dispatch, None)) => answer(*dispatch, meter, context, &front).await,
@@ -106,7 +107,7 @@ async fn enter(
 ) -> Result<Entered, Error> {
     let headers = request.headers();
     let key = door::authenticate(headers, &front.keys, door::now_ms())?;
-    meter.caller(&key.caller.key_id);
+    meter.caller(&key.caller);
     has_memory(front)?;
     let limits = context.limits;
     door::check_head(headers, limits.body)?;
@@ -116,7 +117,8 @@ async fn enter(
         meter.log(&front.recorder, logged, limits.logged_body, &key.caller, &body);
     }
     let parsed = request::parse(&body)?;
-    meter.streams(parsed.stream);
+    let model = Arc::from(parsed.model.as_str());
+    meter.asks(&model, parsed.stream);
     takes_calls(front)?;
     let tags = door::tags(headers, &key.tags)?;
     let groups = front.keys.belongs(&key, &tags);
@@ -126,7 +128,8 @@ async fn enter(
     let share = share_of(headers, &key)?;
     let ask = ask_of(&parsed, headers, &key.caller.key_id, key.handling.routing)?;
     let strict = door::flag(headers, "x-gateway-strict")? || limits.strict;
-    let facts = facts_of(&parsed, &member, tags, context, front);
+    let named = CallNames { model, tags, traced: meter.trace().cloned() };
+    let facts = facts_of(&parsed, &member, named, context, front);
     let explains = wants_explanation(headers, &key)?;
     let asked = Asked { headers, key: &key, body: &body, deadline, explains };
     let leading = match idempotent::begin(front, &asked, &mut context.quota).await? {
@@ -137,7 +140,7 @@ async fn enter(
     let asked = dispatch::asked(&parsed, &body);
     let estimate = parsed.prompt_estimate + parsed.max_output.unwrap_or(COMPLETION_ESTIMATE);
     let call = Call::new(facts, admitted(front, &member, estimate, context).await?);
-    meter.call(call.call_id);
+    meter.call(&call);
     if explains {
         let request = Arc::new(parsed);
         return explained(front, &Question { key: Some(member), ask, call, body, request, strict, deadline })
@@ -168,24 +171,32 @@ async fn enter(
     dispatch.await.map(|dispatch| Entered::Dispatched(Box::new(dispatch), leading))
 }
 
+/// What a call is known by.
+struct CallNames {
+    model: Arc<str>,
+    tags: Arc<[(String, String)]>,
+    traced: Option<Traced>,
+}
+
 /// What all attempts of a call share.
 fn facts_of(
     parsed: &ChatRequest,
     member: &Member,
-    tags: Arc<[(String, String)]>,
+    named: CallNames,
     context: &Context,
     front: &Front,
 ) -> CallFacts {
     CallFacts {
         request_id: Arc::clone(&context.request_id),
         caller: member.key.caller.clone(),
-        tags,
+        tags: named.tags,
         paying: paying(member),
-        requested_model: Arc::from(parsed.model.as_str()),
+        requested_model: named.model,
         stream: parsed.stream,
         include_usage: parsed.include_usage,
         n: parsed.n,
         vault: Arc::clone(&front.vault),
+        traced: named.traced,
     }
 }
 

@@ -1,6 +1,7 @@
 //! At the door: the request's id, the caller's key, the body. In this order, so that nobody without a key makes
 //! the gateway read a body.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,8 @@ use crate::chat::Routing;
 use crate::error::Error;
 use crate::policy::admission::Priority;
 use crate::store::{KeyEntry, KeyTable};
+use crate::trace::{Parent, STATE_MAX, Sampler, Trace};
+use crate::upstream::Traced;
 
 /// Longest client request id that is taken over, characters.
 const REQUEST_ID_MAX: usize = 128;
@@ -114,6 +117,26 @@ pub fn flag(headers: &HeaderMap, name: &str) -> Result<bool, Error> {
         }
         _ => Ok(false),
     }
+}
+
+/// The trace that a request belongs to, and what goes on of it. Whatever is wrong with the headers is as if they were
+/// not there: no call fails for it.
+pub fn traced(headers: &HeaderMap, sampler: Option<Sampler>) -> Option<Traced> {
+    let mut given = headers.get_all("traceparent");
+    let parent = match (given.next(), given.next()) {
+        (Some(value), None) => value.to_str().ok().and_then(|text| Parent::parse(text.trim())),
+        _ => None,
+    };
+    let trace = Trace::begin(parent, sampler)?;
+    Some(Traced { trace, state: parent.and_then(|_| tracestate(headers)) })
+}
+
+/// `tracestate`, its lines joined; none where it is longer than everybody must carry.
+fn tracestate(headers: &HeaderMap) -> Option<Arc<str>> {
+    let mut lines = headers.get_all("tracestate").map(|line| line.to_str().unwrap_or_default().trim());
+    let first = lines.next()?;
+    let joined = lines.fold(Cow::Borrowed(first), |joined, line| Cow::Owned(format!("{joined},{line}")));
+    (!joined.is_empty() && joined.len() <= STATE_MAX).then(|| Arc::from(&*joined))
 }
 
 /// The caller's key: `Authorization: Bearer` first, then `x-api-key`.

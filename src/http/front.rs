@@ -19,6 +19,7 @@ use crate::fleet::Fleet;
 use crate::policy::vault::Vault;
 use crate::request_log::Logged;
 use crate::store::KeyTable;
+use crate::trace::Sampler;
 use crate::upstream::Fetcher;
 
 /// The reach of one worker's handlers.
@@ -51,6 +52,8 @@ pub struct Front {
     pub recorder: Recorder,
     /// Who fetches images for requests; `None`: nobody may.
     pub fetcher: Option<Rc<Fetcher>>,
+    /// Which calls are traced; `None`: none is.
+    pub sampler: Option<Sampler>,
 }
 
 impl Front {

@@ -65,12 +65,13 @@ fn respond(
 ) -> HttpResponse {
     let id = door::request_id(request.headers());
     let mut meter = CallMeter::start(&front.outbox, &front.load.in_flight, route, Arc::clone(&id));
+    meter.traced(request, front.sampler);
     let now_ms = door::now_ms();
     let today = crate::rfc3339::format_ms(now_ms);
     let today = today.get(..10).unwrap_or_default();
     let key = door::authenticate(request.headers(), &front.keys, now_ms);
     if let Ok(key) = &key {
-        meter.caller(&key.caller.key_id);
+        meter.caller(&key.caller);
     }
     let answered = key.and_then(|key| {
         let member = Member::of(key, &front.keys);

@@ -95,6 +95,7 @@ record!(Receipt {
     27 tag_sets,
 } without {
     place: None,
+    span: None,
     held: None,
 });
 

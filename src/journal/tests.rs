@@ -108,6 +108,7 @@ fn receipts() -> impl Strategy<Value = Receipt> {
         held: None,
         service_tier: money.2,
         place: None,
+        span: None,
     })
 }
 

@@ -8,6 +8,7 @@
 //! `warn`, whatever the level asked for.
 
 mod json;
+pub mod otlp;
 #[cfg(test)]
 mod tests;
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::telling::Telling;
 use crate::chat::conversation::{Detail, Message};
 use crate::money::Markup;
 use crate::policy::budget::Purse;
 use crate::policy::quota::QuotaPermit;
 use crate::policy::vault::Vault;
 use crate::receipt::Caller;
+use crate::trace::Trace;
 use crate::wire::translate::Minted;
 
 /// Who pays for a call, and how much of its cost.
@@ -51,6 +53,10 @@ pub struct Call {
     pub include_usage: bool,
     /// Choices asked for.
     pub n: u32,
+    /// The trace it belongs to, if any.
+    pub traced: Option<Traced>,
+    /// What its attempts tell of it.
+    pub telling: Telling,
     vault: Arc<Vault>,
     /// Tokens used by its attempts so far.
     used: AtomicU64,
@@ -78,6 +84,25 @@ pub struct CallFacts {
     pub n: u32,
     /// Reasoning of earlier answers.
     pub vault: Arc<Vault>,
+    /// The trace it belongs to, if any.
+    pub traced: Option<Traced>,
+}
+
+/// The trace of a call, and what others of it want passed on.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// The trace.
+    pub trace: Trace,
+    /// The `tracestate` that came with it.
+    pub state: Option<Arc<str>>,
+}
+
+impl Traced {
+    /// The headers of an attempt.
+    pub fn headers(&self, number: u16, headers: &mut Vec<(&'static str, String)>) {
+        headers.push(("traceparent", self.trace.traceparent(number)));
+        headers.extend(self.state.as_ref().map(|state| ("tracestate", state.to_string())));
+    }
 }
 
 impl Call {
@@ -92,8 +117,8 @@ impl Call {
     }
 
     fn with(facts: CallFacts, quota: Vec<QuotaPermit>) -> Arc<Self> {
-        let CallFacts { request_id, caller, tags, paying, requested_model, stream, include_usage, n, vault } =
-            facts;
+        let CallFacts { request_id, caller, tags, paying, requested_model, stream, .. } = facts;
+        let CallFacts { include_usage, n, vault, traced, .. } = facts;
         Arc::new(Self {
             call_id: ulid::Ulid::generate(),
             request_id,
@@ -104,6 +129,8 @@ impl Call {
             stream,
             include_usage,
             n,
+            traced,
+            telling: Telling::default(),
             vault,
             used: AtomicU64::new(0),
             quota,

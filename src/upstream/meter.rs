@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -20,7 +20,7 @@ use crate::policy::budget::{Exhausted, Hold, STEP_TOKENS, Size};
 use crate::policy::health::{Observation, Pass, Sign};
 use crate::policy::pool::{Chosen, Credential};
 use crate::policy::route::Target;
-use crate::receipt::{Outcome, Receipt, Settles, Unmetered};
+use crate::receipt::{AttemptSpan, Outcome, Receipt, Settles, Unmetered};
 use crate::wire::Decoder;
 
 /// Largest request kept for counting tokens should the upstream not tell, bytes.
@@ -385,12 +385,31 @@ impl Meter {
     }
 }
 
+/// Whole microseconds.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Whole milliseconds.
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl Meter {
+    /// What the span of a recorded call needs.
+    fn span(&self) -> Option<Box<AttemptSpan>> {
+        let trace = self.call.traced.as_ref()?.trace;
+        trace.is_recorded().then(|| {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Box::new(AttemptSpan {
+                ids: trace.attempt(self.number),
+                ended_ns: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),
+                duration_us: micros(self.started.elapsed()),
+                ttft_us: self.ttft.map(micros),
+            })
+        })
+    }
+
     /// Books the receipt, now and not when this drops: an answer's receipt is there before its last byte is. What is
     /// noted later changes nothing.
     pub fn book(&mut self) {
@@ -416,6 +435,7 @@ impl Meter {
         let Paying { markup, tag_sets, .. } = &self.call.paying;
         let charged = cost.map(|cost| markup.charged(cost));
         let held = self.pay(usage.as_ref(), charged, time_ms);
+        self.call.telling.booked(&self.target, usage.as_ref(), charged, self.estimated);
         let receipt = Receipt {
             call_id: self.call.call_id,
             attempt: self.number,
@@ -446,6 +466,7 @@ impl Meter {
             price: self.target.offer.as_ref().and_then(|offer| offer.price.clone()),
             service_tier: self.service_tier.clone(),
             place: None,
+            span: self.span(),
         };
         (self.sinks.receipt)(receipt);
         // Before the places are free: who comes next must know what this attempt found.

@@ -2,6 +2,7 @@
 
 mod auth;
 mod call;
+mod collector;
 mod drain;
 mod exchange;
 mod failure;
@@ -10,11 +11,13 @@ mod link;
 mod meter;
 mod notify;
 mod room;
+mod telling;
 mod tls;
 mod told;
 
 pub use auth::Keyring;
-pub use call::{Call, CallFacts, Paying};
+pub use call::{Call, CallFacts, Paying, Traced};
+pub use collector::{Collector, NotTaken};
 pub use exchange::{Attempt, Failure, Lender, ReplyEvent, run};
 pub use fetch::{Fetched, Fetcher, Fetching, Wanted};
 pub use link::{Link, LinkError, Outgoing, Previewed};

@@ -70,6 +70,7 @@ mod structure;
 mod support;
 mod tenancy;
 mod tending;
+mod tracing;
 mod unwaited;
 mod upstream_faults;
 mod usage;

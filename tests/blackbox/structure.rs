@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 /// Modules from the bottom up. A module imports only from lines above its own, never from its own line.
 const LAYERS: &[&[&str]] = &[
-    &["csv", "error", "json", "money", "request_log", "rfc3339", "stub"],
+    &["csv", "error", "json", "money", "request_log", "rfc3339", "stub", "trace"],
     &["bill", "chat"],
     &["catalog", "wire"],
     &["config", "receipt"],
@@ -33,8 +33,20 @@ const FENCES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that decide and translate: they have no clock.
-const CLOCKLESS: &[&str] =
-    &["chat", "wire", "policy", "catalog", "json", "money", "error", "receipt", "csv", "bill", "request_log"];
+const CLOCKLESS: &[&str] = &[
+    "chat",
+    "wire",
+    "policy",
+    "catalog",
+    "json",
+    "money",
+    "error",
+    "receipt",
+    "csv",
+    "bill",
+    "request_log",
+    "trace",
+];
 const CLOCKS: &[&str] = &["SystemTime::now", "Instant::now", "tokio::time", "actix_rt::time"];
 
 /// Vendors that the vocabulary must not know.

@@ -4,6 +4,8 @@ Everything runs in a folder of its own, listens on the loopback and ends with `W
 """
 
 import http.client
+import http.server
+import itertools
 import json
 import os
 import shutil
@@ -35,6 +37,10 @@ admin_key: {admin}
 server: {{ listen: "127.0.0.1:0", workers: 2, drain_delay: 1ms }}
 ops: {{ listen: "127.0.0.1:0" }}
 log: {{ level: info }}
+telemetry:
+  otlp: {{ endpoint: "http://127.0.0.1:{collector}" }}
+  traces: {{ sample_ratio: 0.5 }}
+  metrics: {{ interval: 1s }}
 redis: {{ url: "redis://127.0.0.1:{redis}/0" }}
 catalog: {{ file: {folder}/models.json }}
 routing: {{ exploration: 0 }}
@@ -80,6 +86,23 @@ def eventually(what, check, seconds=30):
     raise TimeoutError(f"never: {what}")
 
 
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes three requests and wants nothing of the fourth."""
+
+    protocol_version = "HTTP/1.1"
+    requests = itertools.count(1)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(400 if next(self.requests) % 4 == 0 else 200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_):
+        pass
+
+
 class World:
     """The processes, and how they are asked."""
 
@@ -88,6 +111,8 @@ class World:
         self.processes = []
         self.stopping = threading.Event()
         self.threads = []
+        self.collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+        threading.Thread(target=self.collector.serve_forever, daemon=True).start()
         try:
             self.start()
         except BaseException:
@@ -107,6 +132,8 @@ class World:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self.collector.shutdown()
+        self.collector.server_close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, name, *command):
@@ -128,7 +155,8 @@ class World:
                                 "capabilities": ["reasoning"]} for it in PROVIDERS]
         models = [{"id": name, "offers": offers(name)} for name in MODELS]
         (self.folder / "models.json").write_text(json.dumps({"version": 1, "source": "made up for the tests", "models": models}))
-        config = CONFIG.format(admin=ADMIN, redis=redis, nobody=nobody, stub=said.split()[-1], folder=self.folder)
+        config = CONFIG.format(admin=ADMIN, redis=redis, nobody=nobody, stub=said.split()[-1], folder=self.folder,
+                               collector=self.collector.server_port)
         (self.folder / "gateway.yaml").write_text(config)
         log = self.run("gateway", BINARY, "serve", "--config", "gateway.yaml")
         ready = eventually("the gateway is ready", lambda: [line for line in log().splitlines() if '"ready"' in line and '"ops"' in line])

@@ -7,6 +7,7 @@
 //! Invariants: the number of series is bounded whatever clients send; every metric is a row of [`names`].
 
 mod busy;
+mod exports;
 mod exposition;
 mod journal;
 mod keys;
@@ -40,6 +41,7 @@ use self::series::Series;
 use self::shared::Shared;
 use self::shown::Shown;
 use self::spending::{Spending, usd};
+use crate::actors::exporter::Exporter;
 use crate::actors::gauges::{Gauges, Idempotent};
 use crate::actors::standing::Standings;
 use crate::receipt::Batch;
@@ -73,6 +75,9 @@ pub struct Metrics {
     alerts: Counter,
     webhook_failures: Counter,
     log: log::Shown,
+    exports: exports::Shown,
+    /// Who gets every batch after it was counted here.
+    exporter: Option<Exporter>,
     cpu: Counter,
     memory: Gauge,
     threads: Gauge,
@@ -121,6 +126,8 @@ impl Metrics {
             alerts: registered::counter(&registry, Metric::BudgetAlerts)?,
             webhook_failures: registered::counter(&registry, Metric::WebhookFailures)?,
             log: log::Shown::new(&registry)?,
+            exports: exports::Shown::new(&registry)?,
+            exporter: None,
             cpu: registered::counter(&registry, Metric::ProcessCpu)?,
             memory: gauge(Metric::ProcessMemory)?,
             fds: gauge(Metric::ProcessFds)?,
@@ -136,6 +143,11 @@ impl Metrics {
         })
     }
 
+    /// Every batch goes on to this exporter.
+    pub fn before(self, exporter: Option<Exporter>) -> Self {
+        Self { exporter, ..self }
+    }
+
     /// Starts the actor on a thread of its own. Must run inside an actix system.
     ///
     /// # Errors
@@ -145,9 +157,13 @@ impl Metrics {
         standings: Standings,
         keys: Arc<KeyTable>,
     ) -> Result<Addr<Self>, prometheus::Error> {
-        let metrics = Self::new(gauges, standings, keys)?;
+        Ok(Self::new(gauges, standings, keys)?.run())
+    }
+
+    /// The same, of what was made before.
+    pub fn run(self) -> Addr<Self> {
         let arbiter = Arbiter::new();
-        Ok(Self::start_in_arbiter(&arbiter.handle(), move |_| metrics))
+        Self::start_in_arbiter(&arbiter.handle(), move |_| self)
     }
 
     /// Counts one batch.
@@ -208,6 +224,7 @@ impl Metrics {
         self.spending.update(&self.keys, now, now_ms);
         self.reserved.set(usd(self.keys.reserved()));
         self.log.update(&self.gauges.logged);
+        self.exports.update(&self.gauges.exported);
         self.providers.update(now);
         self.busy.update(&self.gauges);
         if let Some(process) = Process::read() {
@@ -235,6 +252,9 @@ impl Handler<Arc<Batch>> for Metrics {
     fn handle(&mut self, batch: Arc<Batch>, _: &mut Self::Context) {
         self.gauges.metrics.taken();
         self.count(&batch);
+        if let Some(exporter) = &self.exporter {
+            exporter.take(&batch);
+        }
     }
 }
 

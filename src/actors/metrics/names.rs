@@ -142,6 +142,8 @@ table! {
     WebhookFailures = counter("llm_gateway_webhook_failures_total", &[], "Messages about budgets that the webhook did not take, all tries together.");
     Logged = counter("llm_gateway_request_log_stored_total", &[], "Calls whose bodies were stored in the request log.");
     NotLogged = counter("llm_gateway_request_log_dropped_total", &["reason"], "Calls whose bodies were to be stored and are lost: too many waited (queue), or the store did not take them (store).");
+    Exported = counter("llm_gateway_telemetry_exported_total", &["signal"], "Spans (traces) and points (metrics) that the collector took.");
+    ExportDropped = counter("llm_gateway_telemetry_dropped_total", &["signal", "reason"], "Spans and points that the collector did not take: too much waited (queue), it does not want them (refused), or it could not be reached, however often it was tried (unreachable).");
     BuildInfo = gauge("llm_gateway_build_info", &["version"], "Always 1; the label tells the version.");
     ScrapeDuration = gauge("llm_gateway_scrape_duration_seconds", &[], "What the scrape before this one took to render.");
     ProcessCpu = counter("process_cpu_seconds_total", &[], "User and system CPU time of the process.");

@@ -97,6 +97,7 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         n: 1,
         paying: crate::upstream::Paying::default(),
         vault: Arc::new(crate::policy::vault::Vault::new(0, std::time::Duration::ZERO)),
+        traced: None,
     };
     let call = Call::new(facts, vec![quota.admit(1, std::time::Instant::now()).unwrap()]);
     let out = Outgoing {

@@ -56,6 +56,7 @@ pub(super) async fn question(
             n: parsed.n,
             paying: Paying::default(),
             vault: Arc::clone(&shown.vault),
+            traced: None,
         }),
         key: key.map(|key| Member::of(key, &table)),
         body,

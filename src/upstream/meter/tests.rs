@@ -22,6 +22,7 @@ fn metered() -> (Meter, Rc<RefCell<Vec<Receipt>>>, KeyQuota) {
         n: 1,
         paying: super::super::call::Paying::default(),
         vault: Arc::new(crate::policy::vault::Vault::new(0, std::time::Duration::ZERO)),
+        traced: None,
     };
     let call = Call::new(facts, vec![quota.admit(10, Instant::now()).unwrap()]);
     let name: Arc<str> = Arc::from("m");

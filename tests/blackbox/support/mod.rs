@@ -4,6 +4,7 @@
 
 mod balancer;
 mod client;
+mod collector;
 mod gateway;
 mod https;
 mod live;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use balancer::{Balancer, free_port};
 pub use client::{Answer, Client, Event, question};
+pub use collector::{Collector, Span};
 pub use gateway::{ADMIN_KEY, Gateway, NO_BREAKER, Setup};
 pub use https::{PNG, Pictures, Reply, certificate};
 pub use live::Live;

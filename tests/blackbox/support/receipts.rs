@@ -37,6 +37,7 @@ pub fn receipt(time_ms: i64) -> Receipt {
         tag_sets: Arc::from([]),
         held: None,
         place: None,
+        span: None,
         price: None,
         service_tier: None,
     }

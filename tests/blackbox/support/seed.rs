@@ -39,6 +39,7 @@ pub fn receipt(time_ms: i64, model: &str, prompt: u64, completion: u64, cost: Op
         tag_sets: Arc::from([]),
         held: None,
         place: None,
+        span: None,
         price: None,
         service_tier: None,
     }
