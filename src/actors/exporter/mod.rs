@@ -10,6 +10,7 @@ pub mod counts;
 mod delivery;
 mod meters;
 mod sending;
+mod spans;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! What the exporter's thread does: takes batches, keeps spans, sends.
 
-use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,15 +13,15 @@ use super::Job;
 use super::counts::{Dropped, ExportCounts, Signal};
 use super::delivery::{Parcel, deliver};
 use super::meters::Meters;
+use super::spans::Spans;
 use crate::actors::live::Live;
 use crate::receipt::{Batch, Receipt};
 use crate::telemetry::otlp::{Resource, Server, attempt, call};
 use crate::upstream::Collector;
 
-/// Spans that wait at most; one is some 2 KB.
-const SPANS_MAX: usize = 4_096;
-/// Spans in one request at most.
+/// Spans in one request at most, and their bytes: one that is longer goes alone.
 const PARCEL: usize = 512;
+const PARCEL_BYTES: usize = 4 << 20;
 /// How long the first of a parcel waits for others.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -33,9 +32,7 @@ pub struct Sending {
     resource: Resource,
     counts: ExportCounts,
     handed: mpsc::Receiver<Job>,
-    spans: VecDeque<String>,
-    /// When the first of them was made.
-    since: Instant,
+    spans: Spans,
     meters: Meters,
     interval: Duration,
     /// When metrics are sent next.
@@ -62,8 +59,7 @@ impl Sending {
             resource: Resource::new(settings, &ulid::Ulid::generate().to_string()),
             counts,
             handed,
-            spans: VecDeque::new(),
-            since: Instant::now(),
+            spans: Spans::default(),
             meters: Meters::new(now_ns()),
             interval,
             metrics_at: Instant::now() + interval,
@@ -113,11 +109,10 @@ impl Sending {
             return None;
         }
         let metrics = (!self.interval.is_zero()).then_some(self.metrics_at);
-        let spans = match self.spans.len() {
-            0 => None,
-            PARCEL.. => Some(Instant::now()),
-            _ => Some(self.since + LINGER),
-        };
+        let spans = self.spans.since().map(|since| {
+            let is_full = self.spans.len() >= PARCEL || self.spans.bytes() >= PARCEL_BYTES;
+            if is_full { Instant::now() } else { since + LINGER }
+        });
         [metrics, spans].into_iter().flatten().min()
     }
 
@@ -139,14 +134,9 @@ impl Sending {
     }
 
     fn keep(&mut self, span: String) {
-        if self.spans.len() >= SPANS_MAX {
+        if !self.spans.push(span) {
             self.counts.dropped(Signal::Traces, Dropped::Queue, 1);
-            return;
         }
-        if self.spans.is_empty() {
-            self.since = Instant::now();
-        }
-        self.spans.push_back(span);
     }
 
     /// Where an attempt went, as far as the configuration in force says.
@@ -166,8 +156,7 @@ impl Sending {
     }
 
     fn parcel(&mut self) -> Option<Parcel> {
-        let spans: Vec<String> = self.spans.drain(..self.spans.len().min(PARCEL)).collect();
-        self.since = Instant::now();
+        let spans = self.spans.take(PARCEL, PARCEL_BYTES);
         let body = self.resource.traces(spans.iter().map(String::as_str));
         (!spans.is_empty()).then(|| Parcel {
             signal: Signal::Traces,
