@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::chat::Usage;
 use crate::error::Shed;
 use crate::money::{Markup, Usd};
+use crate::request_log::{Bodies, Room};
 use crate::trace::Ids;
 
 /// How an attempt (or a call) ended.
@@ -249,6 +250,17 @@ pub struct CallSpan {
     pub ended: Instant,
     /// The same, nanoseconds since the Unix epoch.
     pub ended_ns: u64,
+    /// What was asked and answered, where two consents say that it may be shown.
+    pub content: Option<Content>,
+}
+
+/// Bodies for a span, not masked yet.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Those of the request log, and the room that they take until the span is made.
+    Gathered(Arc<Bodies>, Arc<Room>),
+    /// Too many waited already.
+    NoRoom,
 }
 
 /// Longest model name of a client's that logs and traces show, bytes; a longer one is cut and ends with an ellipsis.

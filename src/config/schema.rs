@@ -97,7 +97,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 #[rustfmt::skip]
-const GENERAL_KEYS: [Key; 70] = [
+const GENERAL_KEYS: [Key; 71] = [
     key("admin_key", Kind::Secret, None, "Key of the management API. Left out: a random one is written to `<data_dir>/admin.key`, mode 0600, and its path is printed."),
     key("data_dir", Kind::Path, Some("./data"), "Folder of the embedded store: keys, ledger, audit trail, and `admin.key`."),
     key("strict", Kind::Bool, Some("false"), "Refuse a parameter that the chosen provider cannot take (400), instead of dropping it and naming it in `x-gateway-dropped-params`."),
@@ -158,6 +158,7 @@ const GENERAL_KEYS: [Key; 70] = [
     key("telemetry.otlp.headers.*", Kind::Header, None, "Headers of every request to the collector; a literal, `env:NAME` or `file:PATH`. Never printed. They are added to those of `OTEL_EXPORTER_OTLP_HEADERS`."),
     key("telemetry.otlp.timeout", Kind::Duration, Some("10s"), "The longest that one request to the collector may take, 60s at most."),
     key("telemetry.traces.sample_ratio", Kind::Ratio, Some("0.1"), "Share of the calls without a `traceparent` of their own that are traced, 0 to 1. With one its flag decides."),
+    key("telemetry.traces.content", Kind::Bool, Some("false"), "Spans of calls show prompts and answers, too. It takes two consents: this one, and that of the project (`projects.*.request_log`, else `request_log.default`), which says whether requests, responses or both may be kept. They are masked as `request_log.redact` and `request_log.patterns` say and cut at `request_log.max_body`, as those are that are stored."),
     key("telemetry.service_name", Kind::Text, None, "`service.name` of traces and metrics. Left out: `OTEL_SERVICE_NAME`, else `llm-gateway`."),
     key("telemetry.resource.*", Kind::Text, None, "Further attributes of the process, by name; over those of `OTEL_RESOURCE_ATTRIBUTES`."),
     key("telemetry.metrics.interval", Kind::DurationOrNever, Some("15s"), "How often metrics are sent to the collector. `0s`: never; /metrics has its own."),

@@ -25,6 +25,8 @@ pub struct TelemetrySettings {
     pub timeout: Duration,
     /// Share of the traces that begin here and are recorded, 0 to 1.
     pub sample_ratio: f64,
+    /// Spans show the bodies that the request log may keep.
+    pub content: bool,
     /// `service.name`.
     pub service_name: String,
     /// Further attributes of the process.
@@ -61,6 +63,7 @@ pub(super) fn read(
             .text("telemetry.traces.sample_ratio")
             .and_then(|text| text.parse().ok())
             .unwrap_or_default(),
+        content: read.flag("telemetry.traces.content"),
         service_name: named.or(by_resource).unwrap_or_else(|| SERVICE_NAME.to_owned()),
         resource,
         metrics_interval: read.duration("telemetry.metrics.interval"),
@@ -191,7 +194,8 @@ mod tests {
     fn nothing_is_sent_unless_there_is_an_endpoint() {
         let (off, _) = settings("{}", &[]).unwrap();
         assert_eq!((off.endpoint, off.sample_ratio, &*off.service_name), (None, 0.1, "llm-gateway"));
-        assert_eq!(off.metrics_interval, Duration::from_secs(15));
+        assert_eq!((off.metrics_interval, off.content), (Duration::from_secs(15), false));
+        assert!(settings("{telemetry: {traces: {content: true}}}", &[]).unwrap().0.content);
     }
 
     #[test]

@@ -223,6 +223,7 @@ impl CallMeter {
                 requested_model: self.requested_model.as_ref().map(shown),
                 ended: Instant::now(),
                 ended_ns: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),
+                content: None,
             })
         })
     }
@@ -256,7 +257,7 @@ impl Drop for CallMeter {
         self.record.span = self.span();
         self.line();
         if let Some(capture) = self.capture.take() {
-            capture.finish(&self.request_id, &self.record);
+            capture.finish(&self.request_id, &mut self.record);
         }
         self.outbox.call(self.record.clone());
     }

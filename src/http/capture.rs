@@ -1,12 +1,14 @@
 //! What of a call is to be stored in the request log: gathered while it runs, handed over when it ends, however that is.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ulid::Ulid;
 
 use super::door;
-use crate::actors::recorder::{Raw, Recorder, Taken};
+use crate::actors::recorder::{Recorder, Taken};
 use crate::receipt::{CallRecord, Caller};
-use crate::request_log::{Logged, MARGIN};
+use crate::request_log::{Bodies, Logged, MARGIN, Raw};
 
 /// What is stored of one call.
 pub struct Capture {
@@ -55,8 +57,8 @@ impl Capture {
         }
     }
 
-    /// Hands it over.
-    pub fn finish(self, request_id: &std::sync::Arc<str>, record: &CallRecord) {
+    /// Hands it over, and to the call's span what that may show of it.
+    pub fn finish(self, request_id: &Arc<str>, record: &mut CallRecord) {
         let kept = self.max_body.saturating_add(MARGIN);
         // A copy: a part of the body would hold all of it, and the buffer that it came in.
         let request = || Raw {
@@ -65,18 +67,20 @@ impl Capture {
         };
         let request = self.logged.requests().then(request);
         let response = self.logged.responses().then_some(self.response);
+        let bodies = Arc::new(Bodies { request, response, max: self.max_body });
+        if let Some(span) = &mut record.span {
+            span.content = self.recorder.shown(&bodies);
+        }
         self.recorder.take(Taken {
             call_id: self.call_id.unwrap_or_else(Ulid::generate),
-            request_id: std::sync::Arc::clone(request_id),
+            request_id: Arc::clone(request_id),
             time_ms: self.time_ms,
             caller: self.caller,
             status: record.status,
             outcome: record.outcome.as_str(),
             error: record.error,
             stream: record.stream,
-            max_body: self.max_body,
-            request,
-            response,
+            bodies,
         });
     }
 }

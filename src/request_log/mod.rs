@@ -6,11 +6,13 @@
 mod body;
 mod builtin;
 mod events;
+mod gathered;
 mod json_text;
 mod rules;
 
 pub use body::{Kept, MARGIN, keep};
 pub use builtin::BUILT_IN;
+pub use gathered::{Bodies, Raw, Room, Waiting};
 pub use rules::{PATTERNS_MAX, Rules, check_pattern};
 
 /// Which bodies of its calls a project keeps.

@@ -71,6 +71,7 @@ mod support;
 mod tenancy;
 mod tending;
 mod tracing;
+mod tracing_content;
 mod unwaited;
 mod upstream_faults;
 mod usage;

@@ -3,6 +3,7 @@
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -121,7 +122,8 @@ impl Sending {
         for record in &batch.calls {
             self.meters.call(record);
             if let Some(facts) = &record.span {
-                self.keep(call(record, facts));
+                let rules = Arc::clone(&self.live.load().settings.request_log.rules);
+                self.keep(call(record, facts, &rules));
             }
         }
         for receipt in &batch.receipts {

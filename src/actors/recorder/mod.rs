@@ -1,12 +1,12 @@
 //! The request log's way to the store: calls hand over their bodies, a thread of its own masks and stores them.
 //!
 //! Invariants: handing over neither blocks nor waits; what waits is bounded in number and bytes, and what finds no room is
-//! dropped and counted. A call that is not logged never comes here.
+//! dropped and counted. A call that is not logged never comes here. Where spans show bodies they share these: there is no
+//! second copy, and one that finds no room says so.
 
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Arbiter;
@@ -16,22 +16,16 @@ use ulid::Ulid;
 use self::writer::Writer;
 use crate::actors::gauges::{LogCounts, NotLogged};
 use crate::actors::live::Live;
-use crate::receipt::Caller;
+use crate::receipt::{Caller, Content};
+use crate::request_log::{Bodies, Room, Waiting};
 use crate::store::Store;
 
 /// Calls that wait at most.
 const CALLS_MAX: usize = 1_024;
 /// Bytes of bodies that wait at most.
 const BYTES_MAX: usize = 64 << 20;
-
-/// The beginning of a body, and how long it was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Raw {
-    /// As much as is kept and the rules look at.
-    pub bytes: Vec<u8>,
-    /// Its whole length.
-    pub length: usize,
-}
+/// Bytes of bodies that wait at most for their spans to be made, all cells together.
+const SHOWN_MAX: usize = 16 << 20;
 
 /// What a call leaves at its end.
 #[derive(Clone, Debug)]
@@ -52,18 +46,8 @@ pub struct Taken {
     pub error: Option<&'static str>,
     /// True for a streaming request.
     pub stream: bool,
-    /// Bytes that are kept of a body.
-    pub max_body: usize,
-    /// What the client sent, if that is kept.
-    pub request: Option<Raw>,
-    /// What it was sent, if that is kept.
-    pub response: Option<Raw>,
-}
-
-impl Taken {
-    fn bytes(&self) -> usize {
-        [&self.request, &self.response].into_iter().flatten().map(|raw| raw.bytes.capacity()).sum()
-    }
+    /// What is kept of it. Its span may hold the same.
+    pub bodies: Arc<Bodies>,
 }
 
 /// Something for the thread.
@@ -72,23 +56,13 @@ enum Job {
     Flush(oneshot::Sender<()>),
 }
 
-/// Bytes that wait: given back when dropped.
-struct Room {
-    waiting: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// Where calls hand over. Cloning shares it.
 #[derive(Clone)]
 pub struct Recorder {
     jobs: mpsc::Sender<Job>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Waiting,
+    /// Bodies that wait for their spans to be made; `None`: spans show none.
+    shown: Option<Waiting>,
     counts: LogCounts,
 }
 
@@ -96,20 +70,28 @@ impl Recorder {
     /// Starts the thread. Must run inside an actix system.
     pub fn launch(store: Arc<dyn Store>, live: Live, counts: LogCounts) -> Self {
         let (jobs, handed) = mpsc::channel(CALLS_MAX);
+        let shows = {
+            let telemetry = &live.load().settings.telemetry;
+            telemetry.content && telemetry.endpoint.is_some()
+        };
         Arbiter::new().spawn(Writer::new(store, live, counts.clone(), handed).run());
-        Self { jobs, waiting: Arc::default(), counts }
+        let shown = shows.then(|| Waiting::new(SHOWN_MAX));
+        Self { jobs, waiting: Waiting::new(BYTES_MAX), shown, counts }
     }
 
     /// Hands over what a call leaves, unless too much waits already.
     pub fn take(&self, taken: Taken) {
-        let bytes = taken.bytes();
-        let fits = |waiting: usize| waiting.checked_add(bytes).filter(|sum| *sum <= BYTES_MAX);
-        let room = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        let room = room.map(|_| Room { waiting: Arc::clone(&self.waiting), bytes });
-        let sent = room.is_ok_and(|room| self.jobs.try_send(Job::Store(Box::new(taken), room)).is_ok());
+        let room = self.waiting.take(taken.bodies.bytes());
+        let sent = room.is_some_and(|room| self.jobs.try_send(Job::Store(Box::new(taken), room)).is_ok());
         if !sent {
             self.counts.dropped(NotLogged::Queue, 1);
         }
+    }
+
+    /// What the span of a recorded call shows of it, where spans show anything.
+    pub fn shown(&self, bodies: &Arc<Bodies>) -> Option<Content> {
+        let room = self.shown.as_ref()?.take(bodies.bytes());
+        Some(room.map_or(Content::NoRoom, |room| Content::Gathered(Arc::clone(bodies), Arc::new(room))))
     }
 
     /// Waits until everything that was handed over is stored or lost, `patience` at most.
@@ -127,6 +109,17 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request_log::Raw;
+
+    fn bodies(bytes: usize) -> Bodies {
+        Bodies { request: Some(Raw { bytes: vec![0; bytes], length: bytes }), response: None, max: bytes }
+    }
+
+    fn recorder(shown: Option<Waiting>) -> (Recorder, mpsc::Receiver<Job>) {
+        let (jobs, handed) = mpsc::channel(CALLS_MAX);
+        let counts = LogCounts::default();
+        (Recorder { jobs, waiting: Waiting::new(BYTES_MAX), shown, counts }, handed)
+    }
 
     fn taken(bytes: usize) -> Taken {
         Taken {
@@ -138,28 +131,40 @@ mod tests {
             outcome: "completed",
             error: None,
             stream: false,
-            max_body: bytes,
-            request: Some(Raw { bytes: vec![0; bytes], length: bytes }),
-            response: None,
+            bodies: Arc::new(bodies(bytes)),
         }
     }
 
     #[test]
     fn what_finds_no_room_is_dropped_and_counted_and_room_comes_back() {
-        let (jobs, mut handed) = mpsc::channel(CALLS_MAX);
-        let recorder = Recorder { jobs, waiting: Arc::default(), counts: LogCounts::default() };
+        let (recorder, mut handed) = recorder(None);
         let dropped = || recorder.counts.get_dropped(NotLogged::Queue);
         // By bytes.
         (0..3).for_each(|_| recorder.take(taken(BYTES_MAX / 2)));
         assert_eq!(dropped(), 1);
         drop((handed.try_recv().ok(), handed.try_recv().ok()));
-        assert_eq!(recorder.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(recorder.waiting.now(), 0);
         // By number: one that is turned away gives its bytes back.
         (0..CALLS_MAX + 5).for_each(|_| recorder.take(taken(10)));
-        assert_eq!((dropped(), recorder.waiting.load(Ordering::Relaxed)), (6, CALLS_MAX * 10));
+        assert_eq!((dropped(), recorder.waiting.now()), (6, CALLS_MAX * 10));
         drop(handed);
-        assert_eq!(recorder.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(recorder.waiting.now(), 0);
         recorder.take(taken(10));
-        assert_eq!((dropped(), recorder.waiting.load(Ordering::Relaxed)), (7, 0));
+        assert_eq!((dropped(), recorder.waiting.now()), (7, 0));
+    }
+    #[test]
+    fn spans_share_bodies_while_there_is_room_and_say_so_when_there_is_none() {
+        let one = Arc::new(bodies(SHOWN_MAX / 2 + 1));
+        assert!(recorder(None).0.shown(&one).is_none());
+        let (recorder, _handed) = recorder(Some(Waiting::new(SHOWN_MAX)));
+        let first = recorder.shown(&one);
+        assert!(matches!(&first, Some(Content::Gathered(shared, _)) if Arc::ptr_eq(shared, &one)));
+        assert!(matches!(recorder.shown(&one), Some(Content::NoRoom)));
+        // A copy of the record holds the same room.
+        let copy = first.clone();
+        drop(first);
+        assert!(matches!(recorder.shown(&one), Some(Content::NoRoom)));
+        drop(copy);
+        assert!(matches!(recorder.shown(&one), Some(Content::Gathered(..))));
     }
 }

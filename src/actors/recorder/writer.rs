@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Job, Raw, Room, Taken};
+use super::{Job, Taken};
 use crate::actors::gauges::{LogCounts, NotLogged};
 use crate::actors::live::Live;
 use crate::config::RequestLogSettings;
-use crate::request_log::{Kept, Rules, keep};
+use crate::request_log::{Kept, Raw, Room, Rules, keep};
 use crate::store::{LoggedCall, Patience, Store};
 
 /// How long calls are gathered before they are stored: whoever hands over meanwhile wakes nobody.
@@ -169,7 +169,8 @@ impl Gathered {
 
 /// What is stored of a call.
 fn logged(taken: Taken, rules: &Rules) -> LoggedCall {
-    let kept = |raw: Raw| -> Kept { keep(&raw.bytes, raw.length, taken.max_body, rules) };
+    let bodies = &taken.bodies;
+    let kept = |raw: &Raw| -> Kept { keep(&raw.bytes, raw.length, bodies.max, rules) };
     LoggedCall {
         call_id: taken.call_id,
         request_id: taken.request_id.to_string(),
@@ -180,8 +181,8 @@ fn logged(taken: Taken, rules: &Rules) -> LoggedCall {
         outcome: taken.outcome.to_owned(),
         error: taken.error.map(str::to_owned),
         stream: taken.stream,
-        request: taken.request.map(kept),
-        response: taken.response.map(kept),
+        request: bodies.request.as_ref().map(kept),
+        response: bodies.response.as_ref().map(kept),
     }
 }
 

@@ -4,9 +4,11 @@
 //! stack comes in for them. The format is that of the OTLP specification (1.5): ids in hexadecimal, 64-bit integers as
 //! texts, enumerations as numbers.
 //!
-//! Invariants: no text of a prompt, an answer or an error is ever an attribute, and no credential.
+//! Invariants: no text of a prompt, an answer or an error is an attribute, unless the operator and the project both want it
+//! and only as the request log's rules mask it (`content`); a credential never is.
 
 mod attributes;
+mod content;
 mod histogram;
 mod spans;
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Spans: SERVER for a call, CLIENT for each of its attempts.
 
 use super::attributes::{Attributes, quoted};
-use crate::receipt::{AnsweredBy, AttemptSpan, CallRecord, CallSpan, Outcome, Receipt};
+use super::content;
+use crate::receipt::{AnsweredBy, AttemptSpan, CallRecord, CallSpan, Content, Outcome, Receipt};
+use crate::request_log::{Kept, Raw, Rules, keep};
 use crate::trace::{Ids, hex};
 
 /// `SPAN_KIND_SERVER`.
@@ -84,8 +86,8 @@ impl Server {
     }
 }
 
-/// The SERVER span of a recorded call.
-pub fn call(record: &CallRecord, facts: &CallSpan) -> String {
+/// The SERVER span of a recorded call. What it shows of bodies is masked by `rules`.
+pub fn call(record: &CallRecord, facts: &CallSpan, rules: &Rules) -> String {
     let start_ns = facts.ended_ns.saturating_sub(record.duration_us.saturating_mul(1_000));
     let mut attributes = Attributes::new();
     attributes.text("http.request.method", facts.method);
@@ -115,6 +117,9 @@ pub fn call(record: &CallRecord, facts: &CallSpan) -> String {
         if record.told.estimated {
             attributes.flag("llm_gateway.estimated", true);
         }
+    }
+    if let Some(content) = &facts.content {
+        shown(&mut attributes, content, rules);
     }
     ours(&mut attributes, &facts.request_id, record.key_id.as_deref(), facts.project.as_deref());
     attributes.text("llm_gateway.outcome", record.outcome.as_str());
@@ -195,6 +200,18 @@ pub fn attempt(receipt: &Receipt, facts: &AttemptSpan, server: Option<&Server>) 
         span.event("first_token", start_ns.saturating_add(ttft_us.saturating_mul(1_000)), Attributes::new());
     }
     span.finish()
+}
+
+/// What was asked and answered, masked and cut as what is stored.
+fn shown(attributes: &mut Attributes, content: &Content, rules: &Rules) {
+    match content {
+        Content::NoRoom => attributes.flag("llm_gateway.content_dropped", true),
+        Content::Gathered(bodies, _) => {
+            let kept = |raw: &Raw| -> Kept { keep(&raw.bytes, raw.length, bodies.max, rules) };
+            let (request, response) = (bodies.request.as_ref().map(kept), bodies.response.as_ref().map(kept));
+            content::write(attributes, request.as_ref(), response.as_ref(), rules);
+        }
+    }
 }
 
 /// What leads from a span to the log and the ledger.

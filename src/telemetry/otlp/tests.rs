@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::receipt::{AnsweredBy, CallRecord, CallSpan, Failover, Outcome, Told};
+use crate::request_log::Rules;
 use crate::trace::Ids;
 
 fn record() -> CallRecord {
@@ -34,6 +35,7 @@ fn facts(ended: Instant) -> CallSpan {
         requested_model: Some(Arc::from("up/m")),
         ended,
         ended_ns: 1_000_000_000,
+        content: None,
     }
 }
 
@@ -57,7 +59,7 @@ fn a_call_is_a_server_span_with_its_events_in_their_places() {
     };
     let by = AnsweredBy { provider: Arc::from("next"), model: Arc::from("n"), known_model: true };
     let told = Told { by: Some(by), tokens: Some((10, 5)), failovers: vec![failover], ..Told::default() };
-    let span = read(&call(&CallRecord { told, ..record() }, &facts(ended)));
+    let span = read(&call(&CallRecord { told, ..record() }, &facts(ended), &Rules::default()));
     assert_eq!(span["traceId"], "00000000000000000000000000000abc");
     assert_eq!(
         (&span["spanId"], &span["parentSpanId"]),
@@ -86,7 +88,11 @@ fn what_the_client_did_wrong_is_no_failure_of_the_server() {
         (200, Some("upstream_error"), Outcome::Failed, true),
         (499, Some("cancelled"), Outcome::Cancelled, true),
     ] {
-        let span = read(&call(&CallRecord { status, error, outcome, ..record() }, &facts(Instant::now())));
+        let span = read(&call(
+            &CallRecord { status, error, outcome, ..record() },
+            &facts(Instant::now()),
+            &Rules::default(),
+        ));
         assert_eq!(span["status"]["code"] == 2, failed, "{status} {error:?}");
         assert_eq!(attribute(&span, "error.type")["stringValue"].as_str(), error);
     }
