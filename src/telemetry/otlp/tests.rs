@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::receipt::{AnsweredBy, CallRecord, CallSpan, Failover, Outcome, Told};
-use crate::request_log::Rules;
+use crate::receipt::{AnsweredBy, CallRecord, CallSpan, Content, Failover, Outcome, Told};
+use crate::request_log::{Bodies, Raw, Rules, Waiting};
 use crate::trace::Ids;
 
 fn record() -> CallRecord {
@@ -96,6 +96,27 @@ fn what_the_client_did_wrong_is_no_failure_of_the_server() {
         assert_eq!(span["status"]["code"] == 2, failed, "{status} {error:?}");
         assert_eq!(attribute(&span, "error.type")["stringValue"].as_str(), error);
     }
+}
+
+#[test]
+fn bodies_are_shown_masked_or_said_to_be_missing() {
+    let raw = |text: &str| Some(Raw { bytes: text.as_bytes().to_vec(), length: text.len() });
+    let request = raw(r#"{"messages":[{"role":"user","content":"to a@b.de"}]}"#);
+    let bodies = Arc::new(Bodies { request, response: None, max: 1_000 });
+    let room = Waiting::new(1_000);
+    let rules = Rules::new(&["email".to_owned()], []);
+    let shown = |content| {
+        let facts = CallSpan { content, ..facts(Instant::now()) };
+        read(&call(&record(), &facts, &rules))
+    };
+    let room = room.take(bodies.bytes()).map(Arc::new).unwrap();
+    let span = shown(Some(Content::Gathered(bodies, room)));
+    let messages = r#"[{"role":"user","parts":[{"type":"text","content":"to [redacted:email]"}]}]"#;
+    assert_eq!(attribute(&span, "gen_ai.input.messages"), &json!({"stringValue": messages}));
+    assert_eq!(attribute(&span, "llm_gateway.content_dropped"), &Value::Null);
+    let span = shown(Some(Content::NoRoom));
+    assert_eq!(attribute(&span, "llm_gateway.content_dropped"), &json!({"boolValue": true}));
+    assert!(!shown(None).to_string().contains("content_dropped"));
 }
 
 #[test]
