@@ -123,20 +123,22 @@ impl Sending {
             self.meters.call(record);
             if let Some(facts) = &record.span {
                 let rules = Arc::clone(&self.live.load().settings.request_log.rules);
-                self.keep(call(record, facts, &rules));
+                let has_room = self.spans.has_room();
+                self.keep(has_room.then(|| call(record, facts, &rules)));
             }
         }
         for receipt in &batch.receipts {
             self.meters.attempt(receipt);
             if let Some(facts) = &receipt.span {
                 let server = self.server(receipt);
-                self.keep(attempt(receipt, facts, server.as_ref()));
+                self.keep(Some(attempt(receipt, facts, server.as_ref())));
             }
         }
     }
 
-    fn keep(&mut self, span: String) {
-        if !self.spans.push(span) {
+    /// Keeps a span; `None` is one that was not even made, for want of room.
+    fn keep(&mut self, span: Option<String>) {
+        if !span.is_some_and(|span| self.spans.push(span)) {
             self.counts.dropped(Signal::Traces, Dropped::Queue, 1);
         }
     }

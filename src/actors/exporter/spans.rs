@@ -33,6 +33,11 @@ impl Spans {
         true
     }
 
+    /// True while a small one would find room: nothing large is masked in vain.
+    pub fn has_room(&self) -> bool {
+        self.spans.len() < SPANS_MAX && self.bytes < BYTES_MAX
+    }
+
     /// Takes the first ones: so many at most, and so many bytes, but one in any case.
     pub fn take(&mut self, spans_max: usize, bytes_max: usize) -> Vec<String> {
         let mut bytes = 0_usize;
@@ -72,12 +77,14 @@ mod tests {
     fn spans_are_bounded_by_number_and_bytes_and_leave_in_parcels() {
         let mut spans = Spans::default();
         assert!(spans.since().is_none());
-        assert!((0..SPANS_MAX).all(|_| spans.push("a".to_owned())) && !spans.push("a".to_owned()));
+        assert!((0..SPANS_MAX).all(|_| spans.has_room() && spans.push("a".to_owned())));
+        assert!(!spans.has_room() && !spans.push("a".to_owned()));
         assert_eq!((spans.take(512, 9_999).len(), spans.len(), spans.bytes()), (512, 3_584, 3_584));
         assert_eq!(spans.take(9_999, 100).len(), 100);
         let mut spans = Spans::default();
         let large = "a".repeat(BYTES_MAX / 4);
-        assert!((0..4).all(|_| spans.push(large.clone())) && !spans.push("a".to_owned()));
+        assert!((0..4).all(|_| spans.has_room() && spans.push(large.clone())));
+        assert!(!spans.has_room() && !spans.push("a".to_owned()));
         // One goes in any case, and room comes back.
         assert_eq!((spans.take(512, 10).len(), spans.len()), (1, 3));
         assert!(spans.push(large) && spans.since().is_some());

@@ -276,9 +276,8 @@ fn what_cannot_be_read_is_shown_as_it_is_and_what_was_cut_says_so() {
         &many,
     ] {
         let shown = answered(body);
-        let text = shown["llm_gateway.response.body"].clone();
-        assert!(text == body || text.to_string() == body, "{shown}");
-        assert_eq!(shown.as_object().map(Map::len), Some(1), "{shown}");
+        let read: Value = serde_json::from_str(body).unwrap_or_else(|_| body.into());
+        assert_eq!(shown, json!({"llm_gateway.response.body": read}));
     }
     for body in [
         "{\"messages\":\"hi\"}",
