@@ -158,8 +158,7 @@ impl Gateway {
         let mut polling = followers(&keys, &store, &gauges, &live, fleet.as_ref(), journal);
         polling.push(memory::watch(Arc::clone(&live), gauges.memory.clone()));
         polling.extend([reload::start(reloading, asked), keeping]);
-        cells_started(&supervisors).await?;
-        all_settled(&keys, &*store, &gauges, fleet.as_ref()).await?;
+        able_to_serve(&supervisors, &keys, &*store, &gauges, fleet.as_ref()).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
             public: public.address,
@@ -341,6 +340,18 @@ fn followers(
     let alerts = alerts::watch(Arc::clone(keys), Arc::clone(store), Arc::clone(live), gauges.alerts.clone());
     let shared = fleet::run(fleet, keys, store, gauges, journal);
     vec![poll(Arc::clone(keys), Arc::clone(store), gauges.clone(), fleet), shared, alerts]
+}
+
+/// Waits until calls can be taken: there is a cell, and what is left of every budget is known.
+async fn able_to_serve(
+    supervisors: &Mutex<Vec<Addr<Supervisor>>>,
+    keys: &KeyTable,
+    store: &dyn Store,
+    gauges: &Gauges,
+    fleet: Option<&Fleet>,
+) -> Result<(), StartError> {
+    cells_started(supervisors).await?;
+    all_settled(keys, store, gauges, fleet).await
 }
 
 /// Waits until what other processes left is settled, and reads what was spent before: all of it is in the ledger, but for

@@ -108,6 +108,11 @@ impl CallMeter {
         }
     }
 
+    /// The id that its client sees.
+    pub fn request_id(&self) -> &Arc<str> {
+        &self.request_id
+    }
+
     /// The trace it belongs to, if any.
     pub fn trace(&self) -> Option<&Traced> {
         self.traced.as_ref()
@@ -119,10 +124,10 @@ impl CallMeter {
         self.project.clone_from(&caller.project);
     }
 
-    /// What is asked for, and whether as a stream.
-    pub fn asks(&mut self, model: &Arc<str>, stream: bool) {
-        self.requested_model = Some(Arc::clone(model));
+    /// What is asked for, and whether as a stream; gives the model's name to be shared.
+    pub fn asks(&mut self, model: &str, stream: bool) -> Arc<str> {
         self.record.stream = stream;
+        Arc::clone(self.requested_model.insert(Arc::from(model)))
     }
 
     /// The call that it became.

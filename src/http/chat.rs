@@ -25,7 +25,7 @@ use crate::policy::quota::{Gauge, QuotaPermit, Snapshot};
 use crate::policy::route::{Ask, session_hash};
 use crate::request_log::Logged;
 use crate::store::{KeyEntry, Member};
-use crate::upstream::{Call, CallFacts, Paying, Traced};
+use crate::upstream::{Call, CallFacts, Paying};
 
 /// Route pattern.
 pub const ROUTE: &str = "/v1/chat/completions";
@@ -117,8 +117,7 @@ async fn enter(
         meter.log(&front.recorder, logged, limits.logged_body, &key.caller, &body);
     }
     let parsed = request::parse(&body)?;
-    let model = Arc::from(parsed.model.as_str());
-    meter.asks(&model, parsed.stream);
+    let model = meter.asks(&parsed.model, parsed.stream);
     takes_calls(front)?;
     let tags = door::tags(headers, &key.tags)?;
     let groups = front.keys.belongs(&key, &tags);
@@ -128,8 +127,7 @@ async fn enter(
     let share = share_of(headers, &key)?;
     let ask = ask_of(&parsed, headers, &key.caller.key_id, key.handling.routing)?;
     let strict = door::flag(headers, "x-gateway-strict")? || limits.strict;
-    let named = CallNames { model, tags, traced: meter.trace().cloned() };
-    let facts = facts_of(&parsed, &member, named, context, front);
+    let facts = facts_of(&parsed, &member, (model, tags), meter, front);
     let explains = wants_explanation(headers, &key)?;
     let asked = Asked { headers, key: &key, body: &body, deadline, explains };
     let leading = match idempotent::begin(front, &asked, &mut context.quota).await? {
@@ -171,32 +169,25 @@ async fn enter(
     dispatch.await.map(|dispatch| Entered::Dispatched(Box::new(dispatch), leading))
 }
 
-/// What a call is known by.
-struct CallNames {
-    model: Arc<str>,
-    tags: Arc<[(String, String)]>,
-    traced: Option<Traced>,
-}
-
 /// What all attempts of a call share.
 fn facts_of(
     parsed: &ChatRequest,
     member: &Member,
-    named: CallNames,
-    context: &Context,
+    (requested_model, tags): (Arc<str>, Arc<[(String, String)]>),
+    meter: &CallMeter,
     front: &Front,
 ) -> CallFacts {
     CallFacts {
-        request_id: Arc::clone(&context.request_id),
+        request_id: Arc::clone(meter.request_id()),
         caller: member.key.caller.clone(),
-        tags: named.tags,
+        tags,
         paying: paying(member),
-        requested_model: named.model,
+        requested_model,
         stream: parsed.stream,
         include_usage: parsed.include_usage,
         n: parsed.n,
         vault: Arc::clone(&front.vault),
-        traced: named.traced,
+        traced: meter.trace().cloned(),
     }
 }
 

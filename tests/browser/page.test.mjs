@@ -113,6 +113,14 @@ test("a key is made, used and revoked, and what it is called is never markup", a
   await told(page.locator("#request-table"), "onerror");
 });
 
+test("budgets of projects and of sets of tags are shown beside those of keys", async () => {
+  await manage(gateway, "POST", "/projects", { name: "web", budget: { limit_usd: "40", period: "month" } });
+  await manage(gateway, "POST", "/tag-sets", { tags: { team: "search" }, budget: { limit_usd: "7", period: "day" } });
+  await enter();
+  await told(page.locator("#budgets"), "Project web: $0 of $40.00 spent");
+  await told(page.locator("#budgets"), "Tags team=search: $0 of $7.00 spent");
+});
+
 test("a key that is revoked is not taken any more", async () => {
   const made = await manage(gateway, "POST", "/keys", { name: "short-lived" });
   await enter();

@@ -8,7 +8,7 @@ import time
 import panels
 import pytest
 import yaml
-from world import World, eventually
+from world import Collector, World, eventually
 
 EXCEPTIONS = yaml.safe_load((panels.ROOT / "tests" / "operations" / "exceptions.yaml").read_text())
 SECONDS = 25
@@ -77,3 +77,10 @@ def test_prometheus_takes_every_rule_and_records_the_objective(world):
 def test_the_gateway_and_its_metrics_are_as_they_should(world):
     assert world.instant("up")[0]["value"][1] == "1"
     assert "panic" not in (world.folder / "gateway.log").read_text()
+
+
+def test_opentelemetrys_own_definitions_read_what_is_exported(world):
+    wanted = {"POST /v1/chat/completions", "chat echo", "gen_ai.client.token.usage", "gen_ai.client.operation.duration",
+              "gen_ai.server.request.duration", "gen_ai.server.time_to_first_token", "gen_ai.server.time_per_output_token"}
+    eventually("spans and histograms were exported", lambda: wanted <= Collector.names)
+    assert not Collector.unread

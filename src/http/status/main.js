@@ -27,7 +27,7 @@ async function look() {
   looking = true;
   try {
     if (looks % SLOW === 0) {
-      overview.showBudgets(await keys.showKeys());
+      await overview.showBudgets(await keys.showKeys());
       await overview.showSpend();
     }
     const [status] = await Promise.all([overview.showStatus(), overview.showProviders(), overview.showRequests()]);

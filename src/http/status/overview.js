@@ -88,23 +88,27 @@ export async function showSpend() {
   table("by-key", ["Key", ...heads], rows(keys.data, (row) => nameOf(row.key)), "Nothing yet today.");
 }
 
-/** How much is left of every budget that is known. */
-export function showBudgets(keys) {
-  const held = keys.filter((key) => key.budget && !key.revoked_at);
-  const items = held.map((key) => {
-    const { limit_usd: limit, period } = key.budget;
-    const status = key.budget_status;
+/** How much is left of every budget that is known: of keys, projects and sets of tags. */
+export async function showBudgets(keys) {
+  const groups = (path) => get(`/${path}?limit=100`).then(({ data }) => data);
+  const [projects, tags] = await Promise.all([groups("projects"), groups("tag-sets")]);
+  const named = [["Key", keys], ["Project", projects], ["Tags", tags]];
+  const held = named.flatMap(([kind, payers]) =>
+    payers.filter((payer) => payer.budget && !payer.revoked_at && !payer.deleted_at).map((payer) => [`${kind} ${payer.name}`, payer]));
+  const items = held.map(([name, payer]) => {
+    const { limit_usd: limit, period } = payer.budget;
+    const status = payer.budget_status;
     const spent = Number(status?.spent_usd ?? 0);
     const until = status?.window_end ? `, until ${status.window_end.slice(0, 10)}` : "";
-    const text = `${key.name}: ${usd(spent)} of ${usd(limit)} spent (${period}${until}), ${usd(status?.left_usd)} left`;
+    const text = `${name}: ${usd(spent)} of ${usd(limit)} spent (${period}${until}), ${usd(status?.left_usd)} left`;
     const bar = el("progress", { max: Number(limit) || 1, value: Math.min(spent, Number(limit)) });
-    bar.setAttribute("aria-label", `Spent of the budget of ${key.name}`);
+    bar.setAttribute("aria-label", `Spent of the budget of ${name}`);
     return el("li", {}, el("span", {}, text), bar);
   });
   const print = items.map((item) => item.textContent).join("\n");
   if ($("budgets").dataset.print === print) return;
   $("budgets").dataset.print = print;
-  $("budgets").replaceChildren(...(items.length ? items : [el("li", { className: "quiet" }, "No key has a budget.")]));
+  $("budgets").replaceChildren(...(items.length ? items : [el("li", { className: "quiet" }, "Nobody has a budget.")]));
 }
 
 export async function showRequests() {
