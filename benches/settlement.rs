@@ -65,17 +65,33 @@ fn settings(folder: &TempDir, url: Option<&str>) -> Settings {
     assemble(Some(("bench", &config)), [], &outside).expect("a configuration").settings
 }
 
-/// Settles so many receipts from `first` on, in transactions of `batch`, over `writers` at once; gives receipts per second.
-async fn settled(store: &Arc<dyn Store>, first: usize, count: usize, batch: usize, writers: usize) -> f64 {
+/// Settles so many receipts from `first` on, in transactions of `batch`, over `writers` at once; says how many that is per
+/// second, and what each takes of this process's CPU time.
+async fn settled(
+    store: &Arc<dyn Store>,
+    what: &str,
+    (first, count): (usize, usize),
+    batch: usize,
+    writers: usize,
+) {
     let receipts: Vec<Receipt> = (first..first + count).map(made).collect();
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), cpu_seconds());
     let writing = receipts.chunks(count.div_ceil(writers)).map(|share| async move {
         for batch in share.chunks(batch) {
             store.settle(batch).await.expect("settled");
         }
     });
     futures_util::future::join_all(writing).await;
-    count as f64 / started.elapsed().as_secs_f64()
+    let (rate, cpu) = (count as f64 / started.elapsed().as_secs_f64(), cpu_seconds() - before);
+    println!("  {what:<52} {rate:>9.0} receipts/s {:>9.2} us CPU each", cpu * 1e6 / count as f64);
+}
+
+/// User and system time of this process.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    // In ticks of a hundredth of a second, as every Linux counts for user programs.
+    (fields[11].parse::<f64>().expect("a number") + fields[12].parse::<f64>().expect("a number")) / 100.0
 }
 
 /// The middle time of a question.
@@ -95,12 +111,11 @@ async fn measure(name: &str, settings: &Settings) {
     println!("{name}");
     let mut next = 0;
     for (batch, writers) in [(4_000, 1), (1_000, 1), (250, 1), (1_000, 4)] {
-        let rate = settled(&store, next, 100_000, batch, writers).await;
+        let what = format!("settled by {batch}, {writers} at once");
+        settled(&store, &what, (next, 100_000), batch, writers).await;
         next += 100_000;
-        println!("  {:<52} {rate:>9.0} receipts/s", format!("settled by {batch}, {writers} at once"));
     }
-    let rate = settled(&store, next, ROWS - next, 2_000, 1).await;
-    println!("  {:<52} {rate:>9.0} receipts/s", "settled by 2000, up to a million rows");
+    settled(&store, "settled by 2000, up to a million rows", (next, ROWS - next), 2_000, 1).await;
     let again: Vec<Receipt> = (0..1_000).map(made).collect();
     store.settle(&again).await.expect("settled");
     let started = Instant::now();

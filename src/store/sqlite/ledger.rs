@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use sqlx::sqlite::Sqlite;
-use sqlx::{AssertSqlSafe, Transaction};
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Transaction};
 
 use super::super::error::StoreError;
 use super::super::sql::query::bind_sqlite as bind;
@@ -90,9 +90,25 @@ pub(super) async fn settle(store: &SqliteStore, receipts: &[Receipt]) -> Result<
     book(store, receipts, false).await.map(drop)
 }
 
-/// One transaction; false, and nothing done, when many rows at once were wanted and one was there already.
+/// One transaction that outlasts a loss of power; false, and nothing done, when many rows at once were wanted and one was
+/// there already.
 async fn book(store: &SqliteStore, receipts: &[Receipt], many: bool) -> Result<bool, StoreError> {
-    let mut tx = store.transaction().await?;
+    let mut connection = store.writer.acquire().await.map_err(unavailable)?;
+    // The journal lets go of what is settled. Everybody else's commits are synchronised with the next of these: where one
+    // waits for the disk, those that claim an idempotency key would wait with it.
+    sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await.map_err(unavailable)?;
+    let booked = book_in(&mut connection, receipts, many).await;
+    // Should this fail, or never come, the next ones wait for the disk, too.
+    let _ = sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *connection).await;
+    booked
+}
+
+async fn book_in(
+    connection: &mut SqliteConnection,
+    receipts: &[Receipt],
+    many: bool,
+) -> Result<bool, StoreError> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
     let mut sums = Sums::default();
     let mut rest = receipts;
     while !rest.is_empty() {
@@ -123,7 +139,7 @@ async fn book(store: &SqliteStore, receipts: &[Receipt], many: bool) -> Result<b
 
 /// Inserts what is not there yet; gives the number of rows.
 async fn insert(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Transaction<'_, Sqlite>,
     statement: &Insert,
     receipts: &[Receipt],
 ) -> Result<u64, StoreError> {
@@ -159,11 +175,7 @@ fn add<'a>(sums: &mut Sums<'a>, receipt: &'a Receipt) {
     sum.charged += charged;
 }
 
-async fn write_sum(
-    tx: &mut Transaction<'static, Sqlite>,
-    slot: Slot<'_>,
-    sum: Sum,
-) -> Result<(), StoreError> {
+async fn write_sum(tx: &mut Transaction<'_, Sqlite>, slot: Slot<'_>, sum: Sum) -> Result<(), StoreError> {
     let (hour, key, project, provider, model) = slot;
     let ((high, low), (charged_high, charged_low)) = (halves(sum.cost), halves(sum.charged));
     sqlx::query(ADD)

@@ -4,7 +4,8 @@
 //! lock; a few readers beside it, which WAL mode lets run meanwhile. Another process (the command line) may have
 //! the file open too: writes begin with the write lock and wait for it.
 //!
-//! With `synchronous = NORMAL` a killed process loses nothing that was committed, a power cut the last commits.
+//! A killed process loses nothing that was committed. A loss of power costs nothing that was settled, since the journal lets go
+//! of it (`synchronous = FULL`), and the commits after the last settlement (`NORMAL`).
 
 mod ledger;
 mod open;

@@ -64,9 +64,14 @@ pub(super) async fn open(
             .idle_timeout(None)
             .max_lifetime(None)
     };
+    // What a statement may have to take back is kept in memory and not in a file: half a megabyte for a moment, and a tenth of
+    // what settling costs.
+    let options = options.pragma("temp_store", "MEMORY");
     // What is deleted is gone from the file, too: bodies and answers are deleted because nobody may read them any more.
     let options = options.pragma("secure_delete", "ON");
-    let writer = pool(1).connect_with(options.clone()).await.map_err(|error| describe(&file, error))?;
+    // A large transaction fits into memory, and its pages are copied into the file once and not several times.
+    let writing = options.clone().pragma("cache_size", "-8000").pragma("wal_autocheckpoint", "4000");
+    let writer = pool(1).connect_with(writing).await.map_err(|error| describe(&file, error))?;
     let migrated = migrate(&writer, &file, may_migrate).await?;
     let readers = pool(READERS)
         .connect_with(options.pragma("query_only", "ON"))
