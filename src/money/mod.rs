@@ -92,15 +92,27 @@ const fn clamp(value: i128) -> i64 {
 
 /// Formats units of 1e-12 USD (possibly a sum over many rows) as a plain decimal string without trailing zeros.
 pub fn format_units(units: i128) -> String {
-    let sign = if units < 0 { "-" } else { "" };
     let magnitude = units.unsigned_abs();
-    let whole = magnitude / UNITS_PER_USD as u128;
-    let fraction = magnitude % UNITS_PER_USD as u128;
-    if fraction == 0 {
-        return format!("{sign}{whole}");
+    // What one call costs fits into 64 bits, which are divided much faster.
+    let (whole, mut fraction) = match u64::try_from(magnitude) {
+        Ok(small) => (u128::from(small / UNITS_PER_USD as u64), small % UNITS_PER_USD as u64),
+        Err(_) => (magnitude / UNITS_PER_USD as u128, (magnitude % UNITS_PER_USD as u128) as u64),
+    };
+    let mut text = String::with_capacity(24);
+    if units < 0 {
+        text.push('-');
     }
-    let digits = format!("{fraction:012}");
-    format!("{sign}{whole}.{}", digits.trim_end_matches('0'))
+    text.push_str(itoa::Buffer::new().format(whole));
+    if fraction > 0 {
+        let mut digits = [b'0'; SCALE];
+        for digit in digits.iter_mut().rev() {
+            *digit += (fraction % 10) as u8;
+            fraction /= 10;
+        }
+        text.push('.');
+        text.push_str(std::str::from_utf8(&digits).unwrap_or_default().trim_end_matches('0'));
+    }
+    text
 }
 
 impl fmt::Display for Usd {

@@ -6,11 +6,12 @@
 //! Invariants: one line per event, whatever is in it; an event's field wins over a span's, an inner span's over
 //! an outer one's; a field that takes a name in use gets a `_` behind it.
 
+use std::borrow::Cow;
 use std::error::Error;
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
@@ -18,6 +19,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::rfc3339;
+
+/// Names that every line has.
+const OURS: [&str; 3] = ["timestamp", "level", "message"];
 
 /// Formats events as flat JSON objects.
 pub(super) struct JsonLine;
@@ -33,12 +37,6 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut line = Line::default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(now.as_millis()).unwrap_or(rfc3339::MAX_MS);
-        line.put("timestamp", rfc3339::format_ms(now_ms));
-        line.put("level", event.metadata().level().as_str());
-        // Holds the place after the level: fields are recorded in any order.
-        line.put("message", "");
         event.record(&mut line);
         let target = event.metadata().target();
         // Where a line comes from is of interest only when it is not from here.
@@ -51,29 +49,77 @@ where
             let fields = extensions.get::<FormattedFields<JsonFields>>();
             line.put_missing(fields.map_or("", |fields| fields.fields.as_str()));
         }
-        writeln!(writer, "{}", Value::Object(line.0))
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = i64::try_from(now.as_millis()).unwrap_or(rfc3339::MAX_MS);
+        let (time, level) = (rfc3339::format_ms(now_ms), event.metadata().level().as_str());
+        let Line { message, fields, .. } = line;
+        writeln!(
+            writer,
+            "{{\"timestamp\":\"{time}\",\"level\":\"{level}\",\"message\":\"{message}\"{fields}}}"
+        )
     }
 }
 
-/// The object under construction.
-#[derive(Default)]
-struct Line(Map<String, Value>);
+/// The object under construction, straight as text: there is a line for every call.
+struct Line {
+    /// The message, escaped; it stands before all fields, in whatever order they are recorded.
+    message: String,
+    /// The fields, each with a comma before it.
+    fields: String,
+    /// Their names. There are a few, so that comparing is cheaper than hashing.
+    names: Vec<Cow<'static, str>>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        // The line of a call fits into it.
+        Self { message: String::new(), fields: String::with_capacity(768), names: Vec::with_capacity(24) }
+    }
+}
+
+/// The name of a field; one that is a word of the language stands in the source with `r#` before it.
+fn name(field: &Field) -> &'static str {
+    field.name().strip_prefix("r#").unwrap_or(field.name())
+}
 
 impl Line {
-    /// Adds a field under its own name, or behind a `_` when that is in use.
-    fn put(&mut self, name: &str, value: impl Into<Value>) {
-        let mut name = name.trim_start_matches("r#").to_owned();
-        while self.0.contains_key(&name) {
-            name.push('_');
+    fn has(&self, name: &str) -> bool {
+        OURS.contains(&name) || self.names.iter().any(|known| known == name)
+    }
+
+    /// Begins a field under its own name, or behind a `_` when that is in use.
+    fn begin(&mut self, name: impl Into<Cow<'static, str>>) {
+        let mut name = name.into();
+        while self.has(&name) {
+            name.to_mut().push('_');
         }
-        self.0.insert(name, value.into());
+        self.fields.push_str(",\"");
+        escape(&name, &mut self.fields);
+        self.fields.push_str("\":");
+        self.names.push(name);
+    }
+
+    /// Adds a text.
+    fn put(&mut self, name: &'static str, value: &str) {
+        self.begin(name);
+        self.fields.push('"');
+        escape(value, &mut self.fields);
+        self.fields.push('"');
+    }
+
+    /// Adds what is no text.
+    fn put_as_is(&mut self, name: impl Into<Cow<'static, str>>, value: &str) {
+        self.begin(name);
+        self.fields.push_str(value);
     }
 
     /// Adds what a span recorded, a JSON object, where it adds something.
     fn put_missing(&mut self, fields: &str) {
-        if let Ok(Value::Object(fields)) = serde_json::from_str(fields) {
+        if let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(fields) {
             for (name, value) in fields {
-                self.0.entry(name).or_insert(value);
+                if !self.has(&name) {
+                    self.put_as_is(name, &value.to_string());
+                }
             }
         }
     }
@@ -82,33 +128,76 @@ impl Line {
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            self.0.insert("message".to_owned(), value.into());
+            self.message.clear();
+            escape(value, &mut self.message);
         } else {
-            self.put(field.name(), value);
+            self.put(name(field), value);
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.record_str(field, &format!("{value:?}"));
+        // Writing to a string does not fail, and what fails to show itself is shown as far as it came.
+        if field.name() == "message" {
+            self.message.clear();
+            let _ = write!(Escaping(&mut self.message), "{value:?}");
+        } else {
+            self.begin(name(field));
+            self.fields.push('"');
+            let _ = write!(Escaping(&mut self.fields), "{value:?}");
+            self.fields.push('"');
+        }
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.record_str(field, &value.to_string());
+        self.record_debug(field, &format_args!("{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field.name(), value);
+        self.put_as_is(name(field), if value { "true" } else { "false" });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field.name(), value);
+        self.put_as_is(name(field), itoa::Buffer::new().format(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field.name(), value);
+        self.put_as_is(name(field), itoa::Buffer::new().format(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field.name(), value);
+        self.put_as_is(name(field), &Value::from(value).to_string());
     }
+}
+
+/// Writes into a text of JSON.
+struct Escaping<'t>(&'t mut String);
+
+impl Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(text, self.0);
+        Ok(())
+    }
+}
+
+/// Adds a text to one of JSON: quotes, backslashes and control characters are escaped.
+fn escape(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        // A byte below 0x80 is a whole character.
+        let (plain, escaped) = rest.split_at(at);
+        out.push_str(plain);
+        let mut characters = escaped.chars();
+        match characters.next() {
+            Some('\n') => out.push_str("\\n"),
+            Some('\t') => out.push_str("\\t"),
+            Some('\r') => out.push_str("\\r"),
+            Some(character @ ('"' | '\\')) => out.extend(['\\', character]),
+            Some(control) => {
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
+            }
+            None => {}
+        }
+        rest = characters.as_str();
+    }
+    out.push_str(rest);
 }

@@ -75,6 +75,18 @@ fn text_from_outside_can_neither_break_a_line_nor_take_a_name() {
 }
 
 #[test]
+fn whatever_is_logged_is_json_that_says_the_same() {
+    let every: String = (0..=0x2ff_u32).filter_map(char::from_u32).chain(['\u{2028}', '\u{1f600}']).collect();
+    let written = objects(|| {
+        let _span = info_span!("call", shown = ?every, n = 1.5, r#type = "t").entered();
+        warn!(text = every, debug = ?every, display = %every, small = -3_i64, large = u64::MAX, float = 0.25, no = f64::NAN, "{every}");
+    });
+    let expected = json!({"level": "WARN", "message": every, "text": every, "debug": format!("{every:?}"), "display": every,
+        "small": -3, "large": u64::MAX, "float": 0.25, "no": null, "shown": format!("{every:?}"), "n": 1.5, "type": "t"});
+    assert_eq!(written, [expected]);
+}
+
+#[test]
 fn libraries_are_not_heard_below_a_warning() {
     let written = lines(true, Level::TRACE, || {
         debug!("ours");
