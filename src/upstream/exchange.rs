@@ -30,7 +30,7 @@ use crate::policy::budget::{Hold, Size};
 use crate::policy::route::Target;
 use crate::policy::tokens;
 use crate::wire::quirks::any_glob;
-use crate::wire::usage::estimated;
+use crate::wire::usage::{UsageObject, estimated};
 use crate::wire::{Cut, DecodeError, Decoder, Envelope, Fault, Fed, Reading, Reply};
 
 /// Largest whole reply, bytes (replies may hold images).
@@ -451,7 +451,7 @@ async fn finish(link: &Link, attempt: &Attempt, meter: &mut Meter) -> Result<(),
             (metered.usage, metered.object)
         }
         // Nobody waits for the count: Billing makes it.
-        None if !attempt.call.include_usage => (Usage::default(), serde_json::Map::new()),
+        None if !attempt.call.include_usage => (Usage::default(), UsageObject::default()),
         None => {
             let usage = count(meter).await?;
             (usage, estimated(&usage))

@@ -1,11 +1,10 @@
 //! The wire formats as a table: what each one is made of, and the one way to use any of them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::encode::{self, Encoded, FieldTable, Handling, Job, Notes, Order, Written};
 use super::translate::{self, Answer, Events, Framing, Minted};
-use super::usage::Metered;
+use super::usage::{Metered, UsageObject};
 use super::{DecodeError, Envelope, Fault, Fed, Quirks};
 use super::{anthropic, bedrock_converse, cohere, gemini, openai, responses};
 use crate::chat::Usage;
@@ -258,7 +257,7 @@ impl Decoder {
         &mut self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: Map<String, Value>,
+        usage: UsageObject,
         cost: Option<Usd>,
         out: &mut Vec<u8>,
     ) {
@@ -399,7 +398,7 @@ impl Reply {
         &self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: Map<String, Value>,
+        usage: UsageObject,
         cost: Option<Usd>,
     ) -> Vec<u8> {
         match self {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use crate::chat::Usage;
-use crate::money::Usd;
+use crate::money::{Usd, format_units};
 
 /// Usage that an upstream reported: the counts, and the object to send on.
 #[derive(Clone, Debug)]
@@ -11,11 +11,26 @@ pub struct Metered {
     /// The counts.
     pub usage: Usage,
     /// The upstream's object, completed: vendor fields kept, numbers exact.
-    pub object: Map<String, Value>,
+    pub object: UsageObject,
+}
+
+/// The usage object of an answer.
+#[derive(Clone, Debug)]
+pub enum UsageObject {
+    /// Its members.
+    Members(Map<String, Value>),
+    /// Its text, with at least one member and none called `cost`: what an upstream said needed no more than to be gone on with.
+    Text(String),
+}
+
+impl Default for UsageObject {
+    fn default() -> Self {
+        Self::Members(Map::new())
+    }
 }
 
 /// Tokens beyond which a count is not believed: far above any real one, and no sum of a few can overflow.
-const COUNT_MAX: u64 = 9_000_000_000_000_000;
+pub const COUNT_MAX: u64 = 9_000_000_000_000_000;
 
 /// A whole, non-negative number, also when written as `12.0`.
 pub fn count(value: Option<&Value>) -> Option<u64> {
@@ -52,7 +67,7 @@ impl Metered {
         if usage.web_searches > 0 {
             object.insert("num_search_queries".to_owned(), Value::Number(Number::from(usage.web_searches)));
         }
-        Self { usage, object }
+        Self { usage, object: UsageObject::Members(object) }
     }
 }
 
@@ -86,26 +101,33 @@ pub fn complete(object: &mut Map<String, Value>, usage: &Usage, cached: Option<u
 }
 
 /// The object for usage that was counted here and not reported.
-pub fn estimated(usage: &Usage) -> Map<String, Value> {
+pub fn estimated(usage: &Usage) -> UsageObject {
     let mut object = Map::new();
     complete(&mut object, usage, None);
     object.insert("estimated".to_owned(), Value::Bool(true));
-    object
+    UsageObject::Members(object)
 }
 
 /// Renders a usage object with `cost` in USD, where the price is known.
-pub fn render(mut object: Map<String, Value>, cost: Option<Usd>) -> Vec<u8> {
-    if cost.is_some() {
-        object.shift_remove("cost");
-    }
-    let mut out = serde_json::to_vec(&object).unwrap_or_else(|_| b"{}".to_vec());
+pub fn render(object: UsageObject, cost: Option<Usd>) -> Vec<u8> {
+    let mut out = match object {
+        UsageObject::Text(text) => text.into_bytes(),
+        UsageObject::Members(mut members) => {
+            if cost.is_some() {
+                members.shift_remove("cost");
+            }
+            serde_json::to_vec(&members).unwrap_or_else(|_| b"{}".to_vec())
+        }
+    };
     if let Some(cost) = cost {
         // Written from the integer, digit by digit: a float would round.
         out.pop();
-        if !object.is_empty() {
+        if out.len() > 1 {
             out.push(b',');
         }
-        out.extend_from_slice(format!("\"cost\":{cost}}}").as_bytes());
+        out.extend_from_slice(b"\"cost\":");
+        out.extend_from_slice(format_units(i128::from(cost.units())).as_bytes());
+        out.push(b'}');
     }
     out
 }
@@ -120,7 +142,14 @@ mod tests {
 
     #[test]
     fn cost_is_written_digit_by_digit() {
-        let rendered = render(object(r#"{"cost":0.5,"x":1}"#), Some(Usd::from_units(1)));
-        assert_eq!(String::from_utf8(rendered).unwrap(), r#"{"x":1,"cost":0.000000000001}"#);
+        let written = |object, cost| String::from_utf8(render(object, cost)).unwrap();
+        let cost = Some(Usd::from_units(1));
+        let members = |text| UsageObject::Members(object(text));
+        assert_eq!(written(members(r#"{"cost":0.5,"x":1}"#), cost), r#"{"x":1,"cost":0.000000000001}"#);
+        assert_eq!(written(members(r#"{"cost":0.5}"#), cost), r#"{"cost":0.000000000001}"#);
+        assert_eq!(written(members(r#"{"cost":0.5}"#), None), r#"{"cost":0.5}"#);
+        let text = || UsageObject::Text(r#"{ "x": 1}"#.to_owned());
+        assert_eq!(written(text(), cost), r#"{ "x": 1,"cost":0.000000000001}"#);
+        assert_eq!(written(text(), None), r#"{ "x": 1}"#);
     }
 }

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{error, finish, rewrite, usage};
 use crate::json::{self, Edit, Members};
 use crate::money::Usd;
-use crate::wire::usage::{Metered, render};
+use crate::wire::usage::{Metered, UsageObject, render};
 use crate::wire::{DecodeError, Envelope, Quirks};
 
 /// A decoded reply, ready to be rendered once its usage and cost are settled.
@@ -118,7 +118,7 @@ impl Reply {
         &self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: Map<String, Value>,
+        usage: UsageObject,
         cost: Option<Usd>,
     ) -> Vec<u8> {
         let mut edits = vec![

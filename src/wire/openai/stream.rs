@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::choice::Choices;
 use super::plain::{self, Seen};
@@ -13,7 +13,7 @@ use super::usage;
 use super::{error, rewrite};
 use crate::json::{self, Edit, Members};
 use crate::money::Usd;
-use crate::wire::usage::{Metered, render};
+use crate::wire::usage::{Metered, UsageObject, render};
 use crate::wire::{DecodeError, Envelope, Fed, Quirks, sse};
 
 /// Decoder of one stream.
@@ -143,7 +143,7 @@ impl Decoder {
         &mut self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: Map<String, Value>,
+        usage: UsageObject,
         cost: Option<Usd>,
         out: &mut Vec<u8>,
     ) {

@@ -1,52 +1,189 @@
 //! Usage as OpenAI-compatible vendors report it: found wherever they put it, numbers kept exactly.
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::chat::Usage;
 use crate::json::Members;
 use crate::wire::Quirks;
-use crate::wire::usage::{Metered, complete, count};
+use crate::wire::usage::{COUNT_MAX, Metered, UsageObject, complete, count};
+
+/// What a usage object says, as far as it is counted.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Counts {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+    prompt_cache_hit_tokens: Option<u64>,
+    cached_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+    num_search_queries: Option<u64>,
+    /// Whether there is one is all that counts.
+    #[serde(deserialize_with = "present")]
+    cost: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
+    image_tokens: Option<u64>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
+    image_tokens: Option<u64>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(reader).map(|_| true)
+}
+
+impl Counts {
+    /// Of any object: what is no count is as if it were not there.
+    fn of(object: &Map<String, Value>) -> Self {
+        let at = |name: &str| count(object.get(name));
+        let group = |name: &str| object.get(name).filter(|details| details.is_object());
+        let detail = |details: &Value, name: &str| count(details.get(name));
+        Self {
+            prompt_tokens: at("prompt_tokens"),
+            completion_tokens: at("completion_tokens"),
+            total_tokens: at("total_tokens"),
+            prompt_tokens_details: group("prompt_tokens_details").map(|details| PromptDetails {
+                cached_tokens: detail(details, "cached_tokens"),
+                cache_write_tokens: detail(details, "cache_write_tokens"),
+                audio_tokens: detail(details, "audio_tokens"),
+                image_tokens: detail(details, "image_tokens"),
+            }),
+            completion_tokens_details: group("completion_tokens_details").map(|details| CompletionDetails {
+                reasoning_tokens: detail(details, "reasoning_tokens"),
+                audio_tokens: detail(details, "audio_tokens"),
+                image_tokens: detail(details, "image_tokens"),
+            }),
+            prompt_cache_hit_tokens: at("prompt_cache_hit_tokens"),
+            cached_tokens: at("cached_tokens"),
+            cache_creation_input_tokens: at("cache_creation_input_tokens"),
+            reasoning_tokens: at("reasoning_tokens"),
+            num_search_queries: at("num_search_queries"),
+            cost: object.contains_key("cost"),
+        }
+    }
+
+    fn cached(&self) -> Option<u64> {
+        let detail = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
+        detail.or(self.prompt_cache_hit_tokens).or(self.cached_tokens)
+    }
+
+    /// `None` when it is missing or contradicts itself.
+    fn usage(&self, quirks: &Quirks) -> Option<Usage> {
+        let prompt = self.prompt_tokens?;
+        let mut completion = self.completion_tokens?;
+        let mut total = self.total_tokens.unwrap_or(prompt + completion);
+        let (of_prompt, of_completion) = (&self.prompt_tokens_details, &self.completion_tokens_details);
+        let reasoning = of_completion.as_ref().and_then(|details| details.reasoning_tokens);
+        let reasoning = reasoning.or(self.reasoning_tokens);
+        if quirks.completion_excludes_reasoning && total > prompt + completion {
+            completion += reasoning.unwrap_or(0);
+            total = prompt + completion;
+        }
+        // Azure's grok reports more cached than prompt tokens: passed on as it is, only the bill clamps it.
+        if total < prompt.max(completion) {
+            return None;
+        }
+        let of_prompt = |of: fn(&PromptDetails) -> Option<u64>| of_prompt.as_ref().and_then(of);
+        let of_completion = |of: fn(&CompletionDetails) -> Option<u64>| of_completion.as_ref().and_then(of);
+        Some(Usage {
+            prompt,
+            completion,
+            total,
+            cache_read: self.cached().unwrap_or(0),
+            cache_write_5m: of_prompt(|details| details.cache_write_tokens)
+                .or(self.cache_creation_input_tokens)
+                .unwrap_or(0),
+            cache_write_1h: 0,
+            reasoning,
+            audio_input: of_prompt(|details| details.audio_tokens).unwrap_or(0),
+            audio_output: of_completion(|details| details.audio_tokens).unwrap_or(0),
+            image_input: of_prompt(|details| details.image_tokens).unwrap_or(0),
+            image_output: of_completion(|details| details.image_tokens).unwrap_or(0),
+            web_searches: self.num_search_queries.unwrap_or(0),
+            billed: None,
+        })
+    }
+
+    /// Every count is one that is believed.
+    fn is_sane(&self) -> bool {
+        let Self { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details, .. } = self;
+        let (of_prompt, of_completion) =
+            (prompt_tokens_details.as_ref(), self.completion_tokens_details.as_ref());
+        let all = [
+            *prompt_tokens,
+            *completion_tokens,
+            *total_tokens,
+            self.prompt_cache_hit_tokens,
+            self.cached_tokens,
+            self.cache_creation_input_tokens,
+            self.reasoning_tokens,
+            self.num_search_queries,
+            of_prompt.and_then(|details| details.cached_tokens),
+            of_prompt.and_then(|details| details.cache_write_tokens),
+            of_prompt.and_then(|details| details.audio_tokens),
+            of_prompt.and_then(|details| details.image_tokens),
+            of_completion.and_then(|details| details.reasoning_tokens),
+            of_completion.and_then(|details| details.audio_tokens),
+            of_completion.and_then(|details| details.image_tokens),
+        ];
+        all.into_iter().flatten().all(|count| count <= COUNT_MAX)
+    }
+}
 
 /// Reads a usage object. `None` when it is missing, null, negative or contradicts itself: then the caller
 /// estimates and says so.
 pub fn read(mut object: Map<String, Value>, quirks: &Quirks) -> Option<Metered> {
-    let detail = |group: &str, name: &str| count(object.get(group).and_then(|details| details.get(name)));
-    let prompt_detail = |name: &str| detail("prompt_tokens_details", name);
-    let completion_detail = |name: &str| detail("completion_tokens_details", name);
-    let prompt = count(object.get("prompt_tokens"))?;
-    let mut completion = count(object.get("completion_tokens"))?;
-    let mut total = count(object.get("total_tokens")).unwrap_or(prompt + completion);
-    let cached = prompt_detail("cached_tokens")
-        .or_else(|| count(object.get("prompt_cache_hit_tokens")))
-        .or_else(|| count(object.get("cached_tokens")));
-    let reasoning = completion_detail("reasoning_tokens").or_else(|| count(object.get("reasoning_tokens")));
-    if quirks.completion_excludes_reasoning && total > prompt + completion {
-        completion += reasoning.unwrap_or(0);
-        total = prompt + completion;
-    }
-    // Azure's grok reports more cached than prompt tokens: passed on as it is, only the bill clamps it.
-    if total < prompt.max(completion) {
+    let counts = Counts::of(&object);
+    let usage = counts.usage(quirks)?;
+    complete(&mut object, &usage, counts.cached());
+    Some(Metered { usage, object: UsageObject::Members(object) })
+}
+
+/// Reads the text of a usage object that is as most upstreams write it: nothing has to be changed in it, and at most the
+/// tokens of reasoning are said once more. `None` for every other one.
+fn read_plain(text: &str, quirks: &Quirks) -> Option<Metered> {
+    // A list is taken for an object with the same fields in order, which it is not.
+    if text.contains('[') {
         return None;
     }
-    let usage = Usage {
-        prompt,
-        completion,
-        total,
-        cache_read: cached.unwrap_or(0),
-        cache_write_5m: prompt_detail("cache_write_tokens")
-            .or_else(|| count(object.get("cache_creation_input_tokens")))
-            .unwrap_or(0),
-        cache_write_1h: 0,
-        reasoning,
-        audio_input: prompt_detail("audio_tokens").unwrap_or(0),
-        audio_output: completion_detail("audio_tokens").unwrap_or(0),
-        image_input: prompt_detail("image_tokens").unwrap_or(0),
-        image_output: completion_detail("image_tokens").unwrap_or(0),
-        web_searches: count(object.get("num_search_queries")).unwrap_or(0),
-        billed: None,
-    };
-    complete(&mut object, &usage, cached);
-    Some(Metered { usage, object })
+    let counts: Counts = serde_json::from_str(text).ok()?;
+    let usage = counts.usage(quirks)?;
+    let of_completion = counts.completion_tokens_details.as_ref();
+    let is_complete = counts.is_sane()
+        && !counts.cost
+        && counts.completion_tokens == Some(usage.completion)
+        && counts.total_tokens == Some(usage.total)
+        && counts.cached() == counts.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens)
+        && usage.reasoning == of_completion.and_then(|details| details.reasoning_tokens)
+        && counts.reasoning_tokens.is_none_or(|told| usage.reasoning == Some(told));
+    if !is_complete {
+        return None;
+    }
+    let mut text = text.to_owned();
+    if let Some(reasoning) = usage.reasoning.filter(|_| counts.reasoning_tokens.is_none()) {
+        text.pop();
+        text.push_str(",\"reasoning_tokens\":");
+        text.push_str(itoa::Buffer::new().format(reasoning));
+        text.push('}');
+    }
+    Some(Metered { usage, object: UsageObject::Text(text) })
 }
 
 /// Finds usage in a reply or an event, at the places the row names.
@@ -58,6 +195,11 @@ pub fn find(members: &Members, text: &str, quirks: &Quirks) -> Option<Metered> {
         // Cheap and certain: what does not name usage does not hold it.
         if written == "null" || (!rest.is_empty() && !written.contains("\"usage\"")) {
             return None;
+        }
+        if rest.is_empty()
+            && let Some(metered) = read_plain(written, quirks)
+        {
+            return Some(metered);
         }
         let mut value: Value = serde_json::from_str(written).ok()?;
         match value.pointer_mut(rest)?.take() {
@@ -113,5 +255,48 @@ mod tests {
         ] {
             assert_eq!(counts(text, &Quirks::default()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_needs_no_change_says_the_same_as_when_it_is_taken_apart() {
+        let quirks = [Quirks::default(), Quirks { completion_excludes_reasoning: true, ..Quirks::default() }];
+        let most = r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,
+            "prompt_tokens_details":{"cached_tokens":2,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":1}}"#;
+        assert!(quirks.iter().all(|quirks| read_plain(most, quirks).is_some()));
+        let plain = r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}"#;
+        let details = [
+            "",
+            r#","completion_tokens_details":{"reasoning_tokens":2}"#,
+            r#","completion_tokens_details":{"reasoning_tokens":2},"reasoning_tokens":2"#,
+            r#","completion_tokens_details":{"reasoning_tokens":2},"reasoning_tokens":5"#,
+            r#","reasoning_tokens":2"#,
+            r#","completion_tokens_details":null,"prompt_tokens_details":{}"#,
+            r#","prompt_tokens_details":{"cached_tokens":1,"cache_write_tokens":2,"image_tokens":3},"x":1.50"#,
+            r#","cached_tokens":1"#,
+            r#","prompt_cache_hit_tokens":1,"prompt_tokens_details":{"cached_tokens":1}"#,
+            r#","cost":0.1"#,
+            r#","cost":null"#,
+            r#","num_search_queries":2,"cache_creation_input_tokens":1"#,
+            r#","prompt_tokens_details":{"cached_tokens":-1}"#,
+            r#","prompt_tokens_details":{"cached_tokens":99999999999999999}"#,
+            r#","prompt_tokens_details":[1]"#,
+            r#","total_tokens":9"#,
+        ];
+        for (quirks, more) in quirks.iter().flat_map(|quirks| details.map(|more| (quirks, more))) {
+            let text = plain.replace('}', &format!("{more}}}"));
+            for text in [text.clone(), text.replace(r#","total_tokens":7"#, ""), text.replace(":4", ":4.0")] {
+                let apart = read(object(&text), quirks).map(shown);
+                let members = Members::parse(&format!("{{\"usage\": {text}}}"));
+                let found = members
+                    .ok()
+                    .and_then(|found| find(&found, &format!("{{\"usage\": {text}}}"), quirks).map(shown));
+                assert_eq!(found, apart, "{text}");
+            }
+        }
+    }
+
+    fn shown(metered: Metered) -> (Usage, Value) {
+        let written = crate::wire::usage::render(metered.object, Some(crate::money::Usd::from_units(1)));
+        (metered.usage, serde_json::from_slice(&written).unwrap())
     }
 }

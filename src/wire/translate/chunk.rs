@@ -1,13 +1,13 @@
 //! Writing an answer as chunks. The part that all chunks of a stream share is written once and copied.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::answer::{Answer, Call, Choice};
 use crate::json;
 use crate::money::Usd;
 use crate::wire::envelope::Envelope;
-use crate::wire::usage::render;
+use crate::wire::usage::{UsageObject, render};
 
 /// The chunks of one stream, written as they come.
 #[derive(Debug)]
@@ -219,7 +219,7 @@ impl Answer {
         &mut self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: Map<String, Value>,
+        usage: UsageObject,
         cost: Option<Usd>,
     ) {
         let Some(chunks) = &mut self.chunks else { return };

@@ -9,9 +9,7 @@ pub use answer::{Answer, Ending, Minted};
 
 use std::fmt;
 
-use serde_json::{Map, Value};
-
-use super::usage::Metered;
+use super::usage::{Metered, UsageObject};
 use super::{DecodeError, Envelope, Fed};
 use super::{eventstream, lines, sse};
 use crate::chat::Usage;
@@ -254,7 +252,7 @@ impl Decoder {
         &mut self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: Map<String, Value>,
+        usage: UsageObject,
         cost: Option<Usd>,
         out: &mut Vec<u8>,
     ) {

@@ -93,7 +93,8 @@ fn a_stream_says_role_first_counts_calls_and_ends_once() {
 fn a_whole_reply_says_the_same() {
     let mut answer = Answer::gathered(&envelope());
     tell(&mut answer);
-    let reply: Value = serde_json::from_slice(&answer.render(&envelope(), 1, Map::new(), None)).unwrap();
+    let reply: Value =
+        serde_json::from_slice(&answer.render(&envelope(), 1, UsageObject::default(), None)).unwrap();
     let message = &reply["choices"][0]["message"];
     assert_eq!((&message["content"], &message["reasoning"]), (&json!("zé"), &json!("hm")));
     assert_eq!(message["tool_calls"][0]["function"], json!({"name":"f","arguments":"{\"a\":1}"}));

@@ -9,7 +9,7 @@ use crate::chat::conversation::Detail;
 use crate::money::Usd;
 use crate::wire::DecodeError;
 use crate::wire::envelope::Envelope;
-use crate::wire::usage::render;
+use crate::wire::usage::{UsageObject, render};
 
 #[derive(Serialize)]
 struct Completion<'a> {
@@ -100,7 +100,7 @@ impl Answer {
         &self,
         envelope: &Envelope,
         latency_ms: u64,
-        usage: Map<String, Value>,
+        usage: UsageObject,
         cost: Option<Usd>,
     ) -> Vec<u8> {
         let usage = raw(render(usage, cost));
