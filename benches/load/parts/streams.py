@@ -1,0 +1,40 @@
+"""Streams held, an event each second for 10 s: those with a gap of more than 1.5 s between two events, how late events are,
+and memory. One round; the streams begin evenly within a second or two."""
+from .. import client
+from ..quantiles import at
+from ..report.rows import Goal, Row
+from ..upstream import body, drip
+
+COUNTS = (64, 512, 2000, 8000)
+STALL = 1.5
+# Starts a second at most: each costs the load's processor two connections and a request.
+STARTS = 4000
+EVENT = 1.0
+
+
+def run(bench):
+    targets = bench.all()
+    counts = [count for count in COUNTS if count <= bench.options.streams]
+    idle = {target.name: target.process.rss() for target in targets}
+    rows = [Row("RSS idle", "MiB", idle, Goal(20), plot=["memory", 0])]
+    for count in counts:
+        if count * 2 + 1000 > bench.options.descriptors:
+            bench.say(f"left out: {count} streams ({bench.options.descriptors} descriptors allowed; root may raise it)")
+            continue
+        held = {target.name: hold(target, count) for target in targets}
+        pick = lambda at_: {name: values[at_] for name, values in held.items()}
+        largest = count == COUNTS[-1]
+        rows += [Row(f"{count:,} streams: stalled", "", pick(0), Goal(0) if largest else None, digits=0),
+            Row(f"{count:,} streams: p99 of the gaps", "ms", pick(1), digits=0),
+            Row(f"{count:,} streams: slowest first event", "ms", pick(2), digits=0),
+            Row(f"{count:,} streams: RSS at most", "MiB", pick(3), Goal(150) if count == 2000 else None, plot=["memory", count])]
+    after = {target.name: target.process.rss() for target in targets}
+    return rows + [Row("RSS after", "MiB", after)]
+
+
+def hold(target, count):
+    """Streams that stalled, p99 of the gaps, the slowest first event (milliseconds), and the peak of memory (MiB)."""
+    peak = [target.process.rss()]
+    seen = client.streams(target, body(target.model(drip(10, 1000)), stream=True), count, spread=max(EVENT, count / STARTS),
+        stall=STALL, watch=lambda: peak.append(target.process.rss()))
+    return seen.stalled, at(seen.gaps, 0.99) * 1000, max(seen.first) * 1000, max(peak)
