@@ -1,5 +1,6 @@
 """What one run holds: its options, its folder, and the targets, which start when a part first asks for them."""
 import sys
+import time
 from pathlib import Path
 
 from . import databases, gateway, nginx, upstream
@@ -7,6 +8,8 @@ from .target import Target
 
 # The profiles that stand in every table of profiles.
 PROFILES = ("bare", "governed", "shared")
+# Seconds after which memory that the start took is given back.
+REST = 3
 
 
 class Bench:
@@ -48,10 +51,20 @@ class Bench:
         stores = f"database: {{ url: '{self.postgres.url()}' }}\nredis: {{ url: '{self.redis}' }}"
         return gateway.start(self.binary, self.folder, self.upstream, name, stores=stores, **more)
 
+    def asked(self):
+        """The names of the profiles of the tables."""
+        return [name for name in PROFILES if name in self.options.profiles]
+
     def profiles(self):
         """The gateways of the tables."""
-        asked = [name for name in PROFILES if name in self.options.profiles]
-        return [target for target in map(self.profile, asked) if target]
+        return [target for target in map(self.profile, self.asked()) if target]
+
+    def fresh(self, names):
+        """Nginx and these profiles, started anew for whom it matters what they did before; whoever asks ends them. They have had
+        time to come to rest."""
+        found = [nginx.start(self.folder, self.upstream), *filter(None, map(self.start, names))]
+        time.sleep(REST)
+        return found
 
     def all(self):
         """Nginx and the profiles, in the order of the turns."""

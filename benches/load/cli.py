@@ -3,6 +3,7 @@ import argparse
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,8 @@ def main():
         return peers.install()
     machine.need("nginx", "wrk")
     binary = str(pathlib.Path(options.binary).resolve()) if options.binary else built()
+    # So that what was started is ended, and what was made is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options.descriptors = machine.raise_descriptors()
     machine.pin_to_load()
     found = {}

@@ -1,7 +1,8 @@
 """The gateway as a target, in profiles: how much of it is on.
 
 `bare` is as little as the configuration allows; `quiet` has limits and a budget but neither log nor traces; `governed` is
-how it runs in production on one machine, `shared` the same with PostgreSQL and Redis in place of SQLite.
+how it runs in production on one machine, `shared` the same with PostgreSQL and Redis in place of SQLite. `counted` is governed
+without traces, because chance decides which calls are traced.
 """
 import http.client
 import json
@@ -39,6 +40,7 @@ PROFILES = {
     "quiet": Profile("warn", False, LIMITS),
     "governed": Profile("info", True, LIMITS),
     "shared": Profile("info", True, LIMITS),
+    "counted": Profile("info", False, LIMITS),
 }
 
 

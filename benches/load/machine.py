@@ -52,7 +52,7 @@ def tool(name):
 def need(*names):
     for name in names:
         if not tool(name):
-            sys.exit(f"{name} is needed: apt-get install nginx-light wrk util-linux")
+            sys.exit(f"{name} is needed: apt-get install nginx-light wrk valgrind")
 
 
 def first_line(*command):

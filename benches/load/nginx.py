@@ -9,7 +9,8 @@ from .target import Target
 
 def start(folder, upstream):
     """Gives it as a target."""
-    port = machine.free_port()
+    port, folder = machine.free_port(), folder / f"nginx-{time.monotonic_ns()}"
+    folder.mkdir()
     conf = folder / "nginx.conf"
     conf.write_text(f"""
         worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;

@@ -63,13 +63,13 @@ class Process:
             total += int(re.search(r"VmRSS:\s+(\d+)|$", status).group(1) or 0)
         return total / 1024
 
-    def end(self):
+    def end(self, seconds=10):
         """Asks it to end, and ends it when it does not."""
         if self in Process.running:
             Process.running.remove(self)
         self.child.send_signal(self.ends_with)
         try:
-            self.child.wait(10)
+            self.child.wait(seconds)
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()

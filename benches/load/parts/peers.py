@@ -18,7 +18,7 @@ def run(bench):
             started.append(peer.start(bench.folder, bench.upstream))
         else:
             bench.say(f"left out: {name} (scripts/bench --install-peers installs it)")
-    targets, rows = [bench.nginx(), bench.profile("governed"), *started], []
+    targets, rows = [*bench.fresh(["governed"]), *started], []
     idle = {target.name: target.process.rss() for target in targets}
     for connections in (8, 64):
         runs = turns(targets, bench.options, "echo", connections)
@@ -26,7 +26,7 @@ def run(bench):
         rows.append(Row(f"requests per second, c={connections}", "", over(runs, rate), digits=0))
     rows.append(Row(f"CPU per event, 5 ms apart, {STREAMS} streams", "us",
         {target.name: statistics.median(per_event(target) for _ in range(bench.options.rounds + 1)) for target in targets}))
-    for target in started:
+    for target in targets:
         target.process.end()
     return rows + [Row("RSS idle", "MiB", idle)]
 

@@ -1,5 +1,5 @@
 """Streams held, an event each second for 10 s: those with a gap of more than 1.5 s between two events, how late events are,
-and memory. One round; the streams begin evenly within a second or two."""
+and memory, of proxies that were just started. One round; the streams begin evenly within a second or two."""
 from .. import client
 from ..quantiles import at
 from ..report.rows import Goal, Row
@@ -13,7 +13,7 @@ EVENT = 1.0
 
 
 def run(bench):
-    targets = bench.all()
+    targets = bench.fresh(bench.asked())
     counts = [count for count in COUNTS if count <= bench.options.streams]
     idle = {target.name: target.process.rss() for target in targets}
     rows = [Row("RSS idle", "MiB", idle, Goal(20), plot=["memory", 0])]
@@ -29,6 +29,8 @@ def run(bench):
             Row(f"{count:,} streams: slowest first event", "ms", pick(2), digits=0),
             Row(f"{count:,} streams: RSS at most", "MiB", pick(3), Goal(150) if count == 2000 else None, plot=["memory", count])]
     after = {target.name: target.process.rss() for target in targets}
+    for target in targets:
+        target.process.end()
     return rows + [Row("RSS after", "MiB", after)]
 
 
