@@ -48,7 +48,8 @@ class Bench:
             return None
         if not self.postgres:
             self.postgres, self.redis = databases.Postgres(), databases.redis(self.folder)
-        stores = f"database: {{ url: '{self.postgres.url()}' }}\nredis: {{ url: '{self.redis}' }}"
+        # Redis has the load's processor to share, which is always busy: with the default of 50 ms some calls would be refused.
+        stores = f"database: {{ url: '{self.postgres.url()}' }}\nredis: {{ url: '{self.redis}', timeout: 2s }}"
         return gateway.start(self.binary, self.folder, self.upstream, name, stores=stores, **more)
 
     def asked(self):

@@ -52,6 +52,15 @@ def built():
     return str(target_dir / "release" / "llm-gateway")
 
 
+def command(options):
+    """What to type to measure the same parts the same way, wherever the binary is."""
+    words = ["scripts/bench", "--seconds", options.seconds, "--rounds", options.rounds]
+    for name, value, usual in (("--only", options.only, ",".join(PARTS)), ("--profiles", ",".join(options.profiles), ",".join(PROFILES)),
+            ("--streams", options.streams, 8000)):
+        words += [name, value] if value != usual else []
+    return shlex.join(map(str, words + ["--write"] * options.write))
+
+
 def main():
     options = arguments()
     if options.install_peers:
@@ -72,7 +81,7 @@ def main():
                 began, load = time.monotonic(), machine.load_average()
                 rows = PARTS[name].run(bench)
                 print(f"\n## {name}\n\n{table(rows)}\n", flush=True)
-                found[name] = document.part(rows, options, shlex.join(["scripts/bench", *sys.argv[1:]]), load)
+                found[name] = document.part(rows, options, command(options), load)
                 bench.say(f"{name}: {time.monotonic() - began:.0f} s, load average {load:.1f} when it began")
         finally:
             if bench:

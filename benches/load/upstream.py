@@ -25,7 +25,7 @@ def drip(events, ms, size=None):
     return f"drip:events={events},ms={ms}" + (f",bytes={size}" if size else "")
 
 
-MODELS = ["echo", "big:bytes=10", "slow:ms=60", "slow:ms=240", drip(50, 5), drip(100, 5), drip(50, 5, 12), drip(50, 0), drip(10, 5),
+MODELS = ["echo", "big:bytes=10", "slow:ms=60", "slow:ms=1000", drip(50, 5), drip(100, 5), drip(50, 5, 12), drip(50, 0), drip(10, 5),
           drip(50, 20), drip(10, 1000)]
 
 

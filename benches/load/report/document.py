@@ -44,7 +44,7 @@ def write(found, binary):
     parts |= {name: {**stamp, **of} for name, of in found.items()}
     parts = {name: parts[name] for name in PARTS if name in parts}
     kept.write_text(json.dumps({"parts": parts}, indent=1) + "\n")
-    (FOLDER / "README.md").write_text(text({name: of for name, of in parts.items()}, PARTS))
+    (FOLDER / "README.md").write_text(text(parts, PARTS))
 
 
 def text(parts, modules):
@@ -54,17 +54,24 @@ def text(parts, modules):
     blocks = [INTRODUCTION]
     names = plots.draw([row for of in rows.values() for row in of], FOLDER)
     blocks += [f"![{title}]({name})" for name, title in names.items()]
+    blocks.append(made_with(parts))
     if goals:
         blocks += ["## Goals", table(goals)]
     for name, of in parts.items():
         about = " ".join((modules[name].__doc__ or "").split())
-        head = "governed / quiet" if name == "observed" else "governed / nginx"
-        blocks += [f"## {name.capitalize()}", about, table(rows[name], head), provenance(of)]
+        blocks += [f"## {name.capitalize()}", about, table(rows[name]), provenance(of)]
     return "\n\n".join(block.strip() for block in blocks) + "\n"
 
 
 def provenance(of):
-    """When, where, with what."""
-    versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
-    return (f"{of['date']}; `{of['command']}`, {of['rounds']} rounds of {of['seconds']} s; load average {of['load_average']} "
-            f"before it. {of['machine']}. {versions}.")
+    """When, and how."""
+    return f"{of['date']}; {of['rounds']} rounds of {of['seconds']} s each; load average {of['load_average']} before it."
+
+
+def made_with(parts):
+    """The machines and versions, each with the parts that were measured there, and the command that measured them."""
+    places = {}
+    for name, of in parts.items():
+        versions = ", ".join(f"{tool} {version}" for tool, version in of["versions"].items())
+        places.setdefault(f"{of['machine']}. {versions}. `{of['command']}`", []).append(name)
+    return "\n".join(["## Measured on", "", *(f"- {', '.join(names)}: {place}" for place, names in places.items())])

@@ -31,7 +31,7 @@ def ratios(rows, title):
     x = lambda ratio: left + width * ratio / marks[-1]
     shapes = [svg.legend(left, 48, names, COLUMNS)]
     for mark in marks:
-        shapes += [svg.line(x(mark), 58, x(mark), height - 18), svg.text(x(mark), height - 5, f"{mark:g}", "middle", 11, svg.MUTED)]
+        shapes += [svg.line(x(mark), 58, x(mark), height - 18), svg.text(x(mark), height - 5, svg.number(mark), "middle", 11, svg.MUTED)]
     shapes.append(svg.line(x(1), 58, x(1), height - 18, svg.INK, "4 3"))
     for number, row in enumerate(rows):
         top = 64 + block * number
@@ -59,7 +59,7 @@ def quantiles(rows, title):
         y = lambda value, top=top, most=marks[-1]: top + high * (1 - max(0.0, value) / most)
         shapes.append(svg.text(left, top - 10, load, weight="bold"))
         for mark in marks:
-            shapes += [svg.line(left, y(mark), left + wide, y(mark)), svg.text(left - 6, y(mark) + 4, f"{mark:,g}", "end", 11, svg.MUTED)]
+            shapes += [svg.line(left, y(mark), left + wide, y(mark)), svg.text(left - 6, y(mark) + 4, svg.number(mark), "end", 11, svg.MUTED)]
         for at, row in enumerate(of_load):
             shapes.append(svg.text(x(at), top + high + 16, row.plot[1].split("|")[1], "middle", 11, svg.MUTED))
         shapes += [svg.path([(x(at), y(row.values[name])) for at, row in enumerate(of_load) if name in row.values], svg.COLOURS[name])
@@ -76,7 +76,7 @@ def memory(rows, title):
     x, y = (lambda count: left + wide * count / most_x), (lambda value: top + high * (1 - value / marks[-1]))
     shapes = [svg.legend(left, 48, names, COLUMNS)]
     for mark in marks:
-        shapes += [svg.line(left, y(mark), left + wide, y(mark)), svg.text(left - 6, y(mark) + 4, f"{mark:,g}", "end", 11, svg.MUTED)]
+        shapes += [svg.line(left, y(mark), left + wide, y(mark)), svg.text(left - 6, y(mark) + 4, svg.number(mark), "end", 11, svg.MUTED)]
     for count in sorted({row.plot[1] for row in rows} - {64}):
         shapes.append(svg.text(x(count), top + high + 18, f"{count:,}", "middle", 11, svg.MUTED))
     for name in names:

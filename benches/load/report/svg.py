@@ -41,6 +41,10 @@ def ticks(most):
     return [step * number for number in range(int(most / step) + 2)]
 
 
+def number(value):
+    return f"{value:,.0f}" if value >= 10 else f"{value:g}"
+
+
 def picture(width, height, title, shapes):
     """The whole file. Its ground is white, so that it can be read on a dark page, too."""
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '

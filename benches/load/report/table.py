@@ -12,13 +12,13 @@ def names_of(rows):
     return [name for name in COLUMNS if name in found]
 
 
-def table(rows, ratio_head="governed / nginx"):
+def table(rows):
     """Columns without a value are left out."""
     names = names_of(rows)
     head = ["figure", *(COLUMNS[name] for name in names)]
     lines = [[row.figure, *(row.cell(name) for name in names)] for row in rows]
     if any(row.ratio_cell() for row in rows):
-        head.append(ratio_head)
+        head.append(f"governed / {rows[0].ratio}")
         lines = [[*line, row.ratio_cell()] for line, row in zip(lines, rows)]
     if any(row.goal for row in rows):
         head += ["goal", ""]
