@@ -39,10 +39,11 @@ class Bench:
             self.targets[name] = self.start(name)
         return self.targets[name]
 
-    def start(self, name, **more):
-        """One more gateway in this profile."""
+    def start(self, name, upstream=None, **more):
+        """One more gateway in this profile, before this upstream or the run's own."""
+        upstream = upstream or self.upstream
         if name != "shared":
-            return gateway.start(self.binary, self.folder, self.upstream, name, **more)
+            return gateway.start(self.binary, self.folder, upstream, name, **more)
         if databases.missing():
             self.say(f"left out: governed with PostgreSQL and Redis ({', '.join(databases.missing())} not installed)")
             return None
@@ -50,7 +51,7 @@ class Bench:
             self.postgres, self.redis = databases.Postgres(), databases.redis(self.folder)
         # Redis has the load's processor to share, which is always busy: with the default of 50 ms some calls would be refused.
         stores = f"database: {{ url: '{self.postgres.url()}' }}\nredis: {{ url: '{self.redis}', timeout: 2s }}"
-        return gateway.start(self.binary, self.folder, self.upstream, name, stores=stores, **more)
+        return gateway.start(self.binary, self.folder, upstream, name, stores=stores, **more)
 
     def asked(self):
         """The names of the profiles of the tables."""

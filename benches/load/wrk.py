@@ -16,7 +16,7 @@ DONE = ('done = function(s, l, r) io.write(string.format("RESULT %d %d %f %f %f 
 FAILED_MAX = 0.01
 
 
-def load(target, folder, payload, connections, seconds, path=None, cpus=machine.LOAD, threads=1):
+def load(target, folder, payload, connections, seconds, path=None, cpus=machine.LOAD, threads=1, warming=False):
     """Runs wrk once; gives requests, CPU seconds of target and load, and latencies in microseconds."""
     headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in target.head().items())
     script = folder / f"load-{target.name.replace(' ', '-')}.lua"
@@ -30,7 +30,7 @@ def load(target, folder, payload, connections, seconds, path=None, cpus=machine.
     requests, errors, *latencies = re.search(r"RESULT (.*)", run.stdout).group(1).split()
     if int(errors):
         print(f"{target.name}: {errors} of {requests} requests failed, c={connections}", file=sys.stderr, flush=True)
-    if int(errors) > int(requests) * FAILED_MAX or not int(requests):
+    if int(errors) > int(requests) * FAILED_MAX or not (int(requests) or warming):
         sys.exit(run.stdout)
     child = lambda times: times.children_user + times.children_system
     return {"requests": int(requests), "cpu": cpu, "load": child(load_after) - child(load_before), "seconds": seconds,
@@ -48,9 +48,10 @@ def turns(targets, options, model, connections, stream=False, native=None, promp
             if native and not target.prefix:
                 path, payload = native
             # The first turn warms up.
-            run = load(target, options.folder, payload, connections, seconds if number >= 0 else 1, path)
-            if number >= 0:
-                runs[target.name].append(run)
+            if number < 0:
+                load(target, options.folder, payload, connections, 1, path, warming=True)
+            else:
+                runs[target.name].append(load(target, options.folder, payload, connections, seconds, path))
     return runs
 
 

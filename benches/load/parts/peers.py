@@ -12,12 +12,7 @@ STREAMS, EVENTS = 64, 50
 
 
 def run(bench):
-    started = []
-    for name, peer in PEERS.items():
-        if peer.installed():
-            started.append(peer.start(bench.folder, bench.upstream))
-        else:
-            bench.say(f"left out: {name} (scripts/bench --install-peers installs it)")
+    started = [target for name, peer in PEERS.items() if (target := begin(bench, name, peer))]
     targets, rows = [*bench.fresh(["governed"]), *started], []
     idle = {target.name: target.process.rss() for target in targets}
     for connections in (8, 64):
@@ -29,6 +24,18 @@ def run(bench):
     for target in targets:
         target.process.end()
     return rows + [Row("RSS idle", "MiB", idle)]
+
+
+def begin(bench, name, peer):
+    """Starts it; None when it is not installed or does not start."""
+    if not peer.installed():
+        bench.say(f"left out: {name} (scripts/bench --install-peers installs it)")
+        return None
+    try:
+        return peer.start(bench.folder, bench.upstream)
+    except SystemExit as failed:
+        bench.say(f"left out: {name} ({failed})")
+        return None
 
 
 def per_event(target):

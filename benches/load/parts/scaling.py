@@ -16,10 +16,7 @@ def run(bench):
     runs, targets, cost = {1: [], 2: []}, {}, {1: [], 2: []}
     try:
         for workers in (1, 2):
-            with_it = bench.upstream
-            bench.upstream = port
-            targets[workers] = bench.start("governed", workers=workers, cpus=proxies)
-            bench.upstream = with_it
+            targets[workers] = bench.start("governed", port, workers=workers, cpus=proxies)
         for number in range(-1, bench.options.rounds):
             for workers, target in targets.items():
                 before = stub.cpu()

@@ -3,6 +3,7 @@ import json
 import subprocess
 
 from .. import machine
+from ..peers import PEERS
 from . import plots
 from .rows import Row
 from .table import table
@@ -42,6 +43,9 @@ def write(found, binary):
     parts = json.loads(kept.read_text())["parts"] if kept.exists() else {}
     stamp = {"machine": machine.description(), "versions": machine.versions(binary)}
     parts |= {name: {**stamp, **of} for name, of in found.items()}
+    if "peers" in found:
+        of_peers = {name: f"{peer.VERSION} ({peer.LICENCE})" for name, peer in PEERS.items() if peer.installed()}
+        parts["peers"]["versions"] = stamp["versions"] | of_peers
     parts = {name: parts[name] for name in PARTS if name in parts}
     kept.write_text(json.dumps({"parts": parts}, indent=1) + "\n")
     (FOLDER / "README.md").write_text(text(parts, PARTS))
