@@ -21,14 +21,14 @@ class Failed(Exception):
 
 
 class Connection:
-    """One connection and the call that it is busy with."""
+    """One connection and the call that it is busy with. Its address is 127.0.0.2 or one after it: the proxies need the ports of
+    127.0.0.1 for the upstream."""
 
-    def __init__(self, port, source=0):
+    def __init__(self, port, source):
         self.socket = socket.socket()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if source:
-            self.socket.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            self.socket.bind((f"127.0.0.{1 + source}", 0))
+        self.socket.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        self.socket.bind((f"127.0.0.{1 + source}", 0))
         self.socket.connect(("127.0.0.1", port))
         self.socket.setblocking(False)
         self.fd = self.socket.fileno()
@@ -75,6 +75,11 @@ class Loop:
         self.by_fd[connection.fd] = connection
         self.epoll.register(connection.fd, select.EPOLLIN)
 
+    def remove(self, connection):
+        self.epoll.unregister(connection.fd)
+        del self.by_fd[connection.fd]
+        connection.socket.close()
+
     def wait(self, seconds):
         """Connections that have something."""
         if seconds > 0:
@@ -91,7 +96,7 @@ def offered(target, payload, rate, seconds, connections):
     """So many requests a second over so many connections; gives seconds from due to done, in the order of their ends."""
     request, loop = target.request(payload), Loop()
     for _ in range(connections):
-        loop.add(Connection(target.port))
+        loop.add(Connection(target.port, source=1))
     idle, waiting, ended = list(loop.by_fd.values()), deque(), []
     count, number, now = int(rate * seconds), 0, time.monotonic
     began = now() + 0.01
@@ -117,11 +122,14 @@ class Streams:
 
     def __init__(self):
         self.first, self.gaps, self.stalled, self.ended = [], [], 0, 0
+        # Why streams failed, where that is allowed.
+        self.failed = []
 
 
-def streams(target, payload, count, spread, seconds=0.0, stall=float("inf"), watch=None):
+def streams(target, payload, count, spread, seconds=0.0, stall=float("inf"), watch=None, tolerant=False):
     """Holds `count` streams, begun evenly over `spread` seconds; each begins anew until `seconds` have passed. `stall`: the
-    gap, seconds, of a stream that counts as stalled. `watch` is called every 0.2 s."""
+    gap, seconds, of a stream that counts as stalled. `watch` is called every 0.2 s. `tolerant`: a stream that fails is
+    noted, and not the end of it all."""
     request, loop, seen, now = target.request(payload), Loop(), Streams(), time.monotonic
     began = looked = now()
     begun, open_ = 0, 0
@@ -133,11 +141,19 @@ def streams(target, payload, count, spread, seconds=0.0, stall=float("inf"), wat
             connection.send(request, now())
             begun, open_ = begun + 1, open_ + 1
         for connection in loop.wait(max(0.0, began + spread * begun / count - now()) if begun < count else 0.2):
-            if follow(connection, seen, stall):
-                if now() - began < seconds:
-                    connection.send(request, now())
-                else:
-                    open_ -= 1
+            try:
+                again = follow(connection, seen, stall) and now() - began < seconds
+            except (Failed, OSError) as failed:
+                if not tolerant:
+                    raise
+                seen.failed.append(str(failed))
+                loop.remove(connection)
+                open_ -= 1
+                continue
+            if again:
+                connection.send(request, now())
+            elif connection.ended:
+                open_ -= 1
         if watch and now() - looked > 0.2:
             looked = now()
             watch()
@@ -149,10 +165,11 @@ def streams(target, payload, count, spread, seconds=0.0, stall=float("inf"), wat
 
 def follow(connection, seen, stall):
     """Reads a piece of a stream and notes the time of its content; true at its end."""
+    connection.ended = False
     piece = connection.receive()
     now = time.monotonic()
     if not connection.data and b" 200" not in piece[:13]:
-        raise Failed(repr(piece[:500]))
+        raise Failed(repr(piece[:1500]))
     # The first event names the role and has no content: `"content":""`.
     with_content = any(after[:1] != b'"' for after in piece.split(CONTENT)[1:])
     if with_content:
@@ -172,5 +189,5 @@ def follow(connection, seen, stall):
     if b"[DONE]" not in connection.data:
         raise Failed(f"a stream ended without [DONE]: {connection.data!r}")
     seen.ended += 1
-    connection.data = b""
+    connection.data, connection.ended = b"", True
     return True

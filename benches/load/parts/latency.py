@@ -13,8 +13,8 @@ from ..upstream import body
 # Name, model, requests a second, connections.
 LOADS = (("c=1, 500/s", "echo", 500, 1), ("c=1, 2,000/s", "echo", 2000, 1),
          ("120 in flight, 60 ms, 2,000/s", "slow:ms=60", 2000, 1000),
-         ("500 in flight, 60 ms, 8,333/s", "slow:ms=60", 500 / 0.06, 2000),
-         ("2,000 in flight, 1 s, 2,000/s", "slow:ms=1000", 2000, 4000))
+         ("500 in flight, 60 ms, 8,333/s", "slow:ms=60", 500 / 0.06, 1500),
+         ("2,000 in flight, 1 s, 2,000/s", "slow:ms=1000", 2000, 3000))
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
