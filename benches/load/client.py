@@ -142,7 +142,7 @@ def streams(target, payload, count, spread, seconds=0.0, stall=float("inf"), wat
             begun, open_ = begun + 1, open_ + 1
         for connection in loop.wait(max(0.0, began + spread * begun / count - now()) if begun < count else 0.2):
             try:
-                again = follow(connection, seen, stall) and now() - began < seconds
+                ended = follow(connection, seen, stall)
             except (Failed, OSError) as failed:
                 if not tolerant:
                     raise
@@ -150,9 +150,11 @@ def streams(target, payload, count, spread, seconds=0.0, stall=float("inf"), wat
                 loop.remove(connection)
                 open_ -= 1
                 continue
-            if again:
+            if ended and now() - began < seconds:
                 connection.send(request, now())
-            elif connection.ended:
+            elif ended:
+                # Whatever the proxy does with an idle connection is no failure of a stream.
+                loop.remove(connection)
                 open_ -= 1
         if watch and now() - looked > 0.2:
             looked = now()
@@ -165,7 +167,6 @@ def streams(target, payload, count, spread, seconds=0.0, stall=float("inf"), wat
 
 def follow(connection, seen, stall):
     """Reads a piece of a stream and notes the time of its content; true at its end."""
-    connection.ended = False
     piece = connection.receive()
     now = time.monotonic()
     if not connection.data and b" 200" not in piece[:13]:
@@ -189,5 +190,5 @@ def follow(connection, seen, stall):
     if b"[DONE]" not in connection.data:
         raise Failed(f"a stream ended without [DONE]: {connection.data!r}")
     seen.ended += 1
-    connection.data, connection.ended = b"", True
+    connection.data = b""
     return True
