@@ -1,0 +1,1 @@
+"""What was measured, as rows; and rows as tables, a document and plots."""
