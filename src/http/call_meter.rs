@@ -240,10 +240,11 @@ impl CallMeter {
         let trace_id = self.traced.as_ref().map(|traced| hex(traced.trace.ids().trace_id));
         let by = told.by.as_ref();
         let requested = self.requested_model.as_deref().map(shown_model);
+        let model = by.map(|by| shown_model(&by.model));
         tracing::info!(
             request_id = %self.request_id, trace_id, key_id = self.record.key_id.as_deref(),
             project = self.project.as_deref(), route, requested_model = requested.as_deref(),
-            provider = by.map(|by| &*by.provider), model = by.map(|by| &*by.model), status,
+            provider = by.map(|by| &*by.provider), model = model.as_deref(), status,
             outcome = outcome.as_str(), error, stream, attempts,
             prompt_tokens = told.tokens.map(|(prompt, _)| prompt),
             completion_tokens = told.tokens.map(|(_, completion)| completion),

@@ -188,6 +188,24 @@ async fn streams_errors_and_clients_that_leave_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_models_name_is_cut_wherever_it_is_shown() {
+    let (upstream, collector) = (Upstream::always(answer()).await, Collector::start().await);
+    let (gateway, client) = start(&upstream, "", &collector, "1").await;
+    let long = "m".repeat(200);
+    let (status, id, _) = asked(client.request(&question(&format!("up/{long}"), json!({})))).await;
+    assert_eq!(status, 200);
+    let (call, attempts) = collector.trace(&id, 1).await;
+    let shown = attempts[0].attribute("gen_ai.request.model");
+    assert!(shown.as_str().unwrap().ends_with('…') && attempts[0].text("name").ends_with('…'), "{shown}");
+    assert!(call.attribute("gen_ai.request.model").as_str().unwrap().ends_with('…'));
+    let line = gateway.process.events().into_iter().find(|event| event["request_id"] == id).unwrap();
+    assert!(line["model"].as_str().unwrap().ends_with('…'), "{line}");
+    for told in [collector.everything(), gateway.process.log()] {
+        assert!(!told.contains(&long[..150]));
+    }
+}
+
+#[tokio::test]
 async fn who_decides_what_is_traced() {
     let (upstream, collector) = (Upstream::always(answer()).await, Collector::start().await);
     let (_gateway, client) = start(&upstream, "", &collector, "1").await;

@@ -2,7 +2,7 @@
 
 use super::attributes::{Attributes, quoted};
 use super::content;
-use crate::receipt::{AnsweredBy, AttemptSpan, CallRecord, CallSpan, Content, Outcome, Receipt};
+use crate::receipt::{AnsweredBy, AttemptSpan, CallRecord, CallSpan, Content, Outcome, Receipt, shown_model};
 use crate::request_log::{Kept, Raw, Rules, keep};
 use crate::trace::{Ids, hex};
 
@@ -102,7 +102,7 @@ pub fn call(record: &CallRecord, facts: &CallSpan, rules: &Rules) -> String {
         if let Some(AnsweredBy { provider, model, .. }) = &record.told.by {
             attributes.text("gen_ai.provider.name", provider);
             if record.outcome == Outcome::Completed {
-                attributes.text("gen_ai.response.model", model);
+                attributes.text("gen_ai.response.model", &shown_model(model));
             }
         }
         if let Some((prompt, completion)) = record.told.tokens {
@@ -157,7 +157,8 @@ pub fn attempt(receipt: &Receipt, facts: &AttemptSpan, server: Option<&Server>) 
     let mut attributes = Attributes::new();
     attributes.text("gen_ai.operation.name", "chat");
     attributes.text("gen_ai.provider.name", &receipt.provider);
-    attributes.text("gen_ai.request.model", &receipt.upstream_model);
+    let model = shown_model(&receipt.upstream_model);
+    attributes.text("gen_ai.request.model", &model);
     attributes.flag("gen_ai.request.stream", receipt.stream);
     if let Some(server) = server {
         attributes.text("server.address", &server.address);
@@ -177,7 +178,7 @@ pub fn attempt(receipt: &Receipt, facts: &AttemptSpan, server: Option<&Server>) 
         attributes.number("llm_gateway.time_to_first_token_us", ttft_us);
     }
     attributes.number("llm_gateway.attempt", u64::from(receipt.attempt));
-    attributes.text("llm_gateway.model", &receipt.model);
+    attributes.text("llm_gateway.model", &shown_model(&receipt.model));
     let money = [receipt.cost, receipt.charged].map(|amount| amount.map(|amount| amount.to_string()));
     let [cost, charged] = &money;
     attributes.maybe("llm_gateway.cost_usd", cost.as_deref());
@@ -187,7 +188,7 @@ pub fn attempt(receipt: &Receipt, facts: &AttemptSpan, server: Option<&Server>) 
     ours(&mut attributes, &receipt.request_id, Some(&caller.key_id), caller.project.as_deref());
     attributes.text("llm_gateway.outcome", receipt.outcome.as_str());
     let mut span = Span {
-        name: format!("chat {}", receipt.upstream_model),
+        name: format!("chat {model}"),
         kind: CLIENT,
         ids: facts.ids,
         start_ns,
