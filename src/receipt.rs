@@ -4,6 +4,9 @@
 //! it is what the ledger, the bill and the metrics are made of. A [`CallRecord`] is made per client request,
 //! also when no upstream was ever reached.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;

@@ -17,7 +17,7 @@ use crate::money::Usd;
 use crate::policy::account::Accounts;
 use crate::policy::health::{Observation, Sign};
 use crate::policy::route::Router;
-use crate::receipt::{Batch, CallRecord, Caller, Outcome, Receipt, Told};
+use crate::receipt::{Batch, Caller, Outcome, Receipt};
 use crate::store::KeyTable;
 use crate::upstream::Keyring;
 
@@ -55,25 +55,6 @@ pub fn receipt(attempt: u16) -> Receipt {
         price: Some(Arc::new(Price { rates, ..Price::default() })),
         service_tier: None,
         place: None,
-        span: None,
-    }
-}
-
-/// A call that went well after one attempt.
-pub fn call() -> CallRecord {
-    CallRecord {
-        route: "/v1/chat/completions",
-        status: 200,
-        error: None,
-        outcome: Outcome::Completed,
-        stream: true,
-        attempts: 1,
-        duration_us: 30_000,
-        overhead_us: 40,
-        ttft_us: Some(20_000),
-        key_id: None,
-        shed: None,
-        told: Told::default(),
         span: None,
     }
 }

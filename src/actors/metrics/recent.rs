@@ -153,7 +153,8 @@ pub struct Lately {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::testing::{call, receipt};
+    use crate::actors::testing::receipt;
+    use crate::receipt::testing::call;
 
     #[test]
     fn a_second_is_shown_when_it_is_over_and_for_a_minute() {

@@ -3,7 +3,8 @@ use std::fmt::Write;
 
 use super::names::Kind;
 use super::*;
-use crate::actors::testing::{call, receipt};
+use crate::actors::testing::receipt;
+use crate::receipt::testing::call;
 use crate::receipt::{CallRecord, Outcome, Receipt};
 
 fn metrics() -> Metrics {

@@ -5,8 +5,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::actors::gauges::UNSETTLED_MAX;
-use crate::actors::testing::{Recorder, call, receipt};
+use crate::actors::testing::{Recorder, receipt};
 use crate::receipt::Unmetered;
+use crate::receipt::testing::call;
 
 fn fill(outbox: &Rc<Outbox>, attempts: RangeInclusive<u16>) {
     attempts.for_each(|attempt| outbox.receipt(receipt(attempt)));

@@ -4,26 +4,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::receipt::{AnsweredBy, CallRecord, CallSpan, Content, Failover, Outcome, Told};
+use crate::receipt::{AnsweredBy, CallRecord, CallSpan, Content, Failover, Outcome, Told, testing};
 use crate::request_log::{Bodies, Raw, Rules, Waiting};
 use crate::trace::Ids;
 
 fn record() -> CallRecord {
-    CallRecord {
-        route: "/v1/chat/completions",
-        status: 200,
-        error: None,
-        outcome: Outcome::Completed,
-        stream: true,
-        attempts: 2,
-        duration_us: 5_000,
-        overhead_us: 40,
-        ttft_us: Some(2_000),
-        key_id: Some(Arc::from("key_1")),
-        shed: None,
-        told: Told::default(),
-        span: None,
-    }
+    CallRecord { duration_us: 5_000, ttft_us: Some(2_000), ..testing::call() }
 }
 
 fn facts(ended: Instant) -> CallSpan {
