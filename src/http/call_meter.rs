@@ -257,7 +257,8 @@ impl CallMeter {
 impl Drop for CallMeter {
     fn drop(&mut self) {
         self.record.duration_us = micros(self.started.elapsed());
-        if let Some(call) = &self.call {
+        // Taken: nothing that the call holds, permits above all, is held by its meter from here on.
+        if let Some(call) = self.call.take() {
             self.record.told = call.telling.take();
         }
         self.record.span = self.span();
@@ -265,6 +266,7 @@ impl Drop for CallMeter {
         if let Some(capture) = self.capture.take() {
             capture.finish(&self.request_id, &mut self.record);
         }
-        self.outbox.call(self.record.clone());
+        let (told, span) = (std::mem::take(&mut self.record.told), self.record.span.take());
+        self.outbox.call(CallRecord { told, span, ..self.record.clone() });
     }
 }
