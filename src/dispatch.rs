@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use actix::Addr;
 use bytes::Bytes;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use self::asking::{Asked, Waiting};
 pub use self::explain::{Explained, Question, Shown, explain};
@@ -39,6 +39,7 @@ use crate::policy::admission::Share;
 use crate::policy::budget::Size;
 use crate::policy::route::{Ask, Hedge};
 use crate::store::Member;
+use crate::timer::Timer;
 use crate::upstream::{Call, Failure, Fetcher, ReplyEvent};
 use crate::wire::envelope::{AttemptNote, Envelope};
 
@@ -89,9 +90,11 @@ pub struct Dispatch {
     paid: bool,
     hedge: Option<Hedge>,
     /// The attempt whose answer is passed on, once it has content.
-    lead: Option<Running>,
+    lead: Option<Box<Running>>,
     /// The one beside it, in a race to the first content.
-    rival: Option<Running>,
+    rival: Option<Box<Running>>,
+    /// For whoever waits for events.
+    timer: Timer,
     images: Images,
     /// Who answers, or was asked last.
     envelope: Envelope,
@@ -141,13 +144,12 @@ impl Dispatch {
     pub async fn assign(
         supervisor: &Addr<Supervisor>,
         load: &CellLoad,
-        key: Member,
-        ask: Ask,
-        deadline: Instant,
+        (key, ask): (Member, Ask),
+        (deadline, mut timer): (Instant, Timer),
         order: impl FnOnce() -> Result<Order, Error>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Box<Self>, Error> {
         let waits = load.supervisor.enter(supervisor::MAILBOX);
-        let assigned = timeout_at(deadline, supervisor.send(Assign { ask, key })).await;
+        let assigned = timer.by(deadline, supervisor.send(Assign { ask, key })).await;
         drop(waits);
         let Ok(assigned) = assigned else {
             return Err(Error::Timeout(
@@ -165,7 +167,7 @@ impl Dispatch {
             created_s: order.created_s,
             ..Envelope::default()
         };
-        Ok(Self {
+        Ok(Box::new(Self {
             order,
             queue: Queue::new(targets),
             waiting: None,
@@ -176,6 +178,7 @@ impl Dispatch {
             hedge,
             lead: None,
             rival: None,
+            timer,
             images: Images::Unasked,
             envelope,
             dropped: Vec::new(),
@@ -184,7 +187,7 @@ impl Dispatch {
             ended: false,
             sent_upstream: None,
             last: None,
-        })
+        }))
     }
 
     /// Who answers, or was tried last.
@@ -224,7 +227,7 @@ impl Dispatch {
     pub async fn next(&mut self, patience_ends: Instant) -> Option<Step> {
         while !self.ended {
             if self.lead.is_none() {
-                match self.begin(patience_ends).await {
+                match Box::pin(self.begin(patience_ends)).await {
                     Ok(true) => continue,
                     Ok(false) => return Some(Step::Silence),
                     Err(error) => return Some(self.end(Step::Failed(error))),
@@ -233,7 +236,7 @@ impl Dispatch {
             let (side, event) = match self.wait(patience_ends).await {
                 Happened::Silence => return Some(Step::Silence),
                 Happened::HedgeDue => {
-                    self.start_rival().await;
+                    Box::pin(self.start_rival()).await;
                     continue;
                 }
                 Happened::Event(side, event) => (side, event),
@@ -265,7 +268,7 @@ impl Dispatch {
         let hedge_at = lead.as_ref().and_then(|lead| lead.hedge_at).filter(|_| rival.is_none());
         let Some(lead) = lead else { return Happened::Silence };
         if rival.is_none() && hedge_at.is_none() {
-            return match timeout_at(patience_ends, lead.events.recv()).await {
+            return match self.timer.by(patience_ends, lead.events.recv()).await {
                 Ok(event) => Happened::Event(Side::Lead, event),
                 Err(_) => Happened::Silence,
             };
@@ -294,8 +297,8 @@ impl Dispatch {
 
     fn side(&mut self, side: Side) -> Option<&mut Running> {
         match side {
-            Side::Lead => self.lead.as_mut(),
-            Side::Rival => self.rival.as_mut(),
+            Side::Lead => self.lead.as_deref_mut(),
+            Side::Rival => self.rival.as_deref_mut(),
         }
     }
 
@@ -382,13 +385,13 @@ impl Dispatch {
             return;
         }
         // An answer of the second one tells of the first.
-        self.envelope.earlier.extend(self.lead.as_ref().map(Running::hedged));
+        self.envelope.earlier.extend(self.lead.as_deref().map(Running::hedged));
         let asked = self.ask(assignee, None).await;
         self.envelope.earlier.pop();
         match asked {
             Ok(Asked::Running(mut rival)) => {
                 rival.race = Some(Race::begin(&rival.assignee.account));
-                self.rival = Some(*rival);
+                self.rival = Some(rival);
             }
             Ok(Asked::Full(assignee)) => self.queue.full(assignee),
             Err(error) => self.queue.refused(error),

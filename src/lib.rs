@@ -27,6 +27,7 @@ pub mod rfc3339;
 pub mod store;
 pub mod stub;
 pub mod telemetry;
+pub mod timer;
 pub mod trace;
 pub mod upstream;
 pub mod wire;

@@ -127,7 +127,8 @@ impl Provider {
         if self.factory.link.provider.on_cancel == OnCancel::Free {
             meter.free_if_cancelled();
         }
-        let exchange = run(Rc::clone(&self.factory.link), attempt, meter);
+        // Boxed before anything else is made of it: a task is moved several times until it runs, and once when it ends.
+        let exchange = Box::pin(run(Rc::clone(&self.factory.link), attempt, meter));
         let mut cut = self.cut.subscribe();
         actix_rt::spawn(async move {
             // An exchange that waits for a client who does not read ends here; its meter books what there was.

@@ -70,7 +70,7 @@ impl Dispatch {
             match self.ask(assignee, permit).await {
                 Ok(Asked::Running(lead)) => {
                     self.arrived(&lead.assignee);
-                    self.lead = Some(*lead);
+                    self.lead = Some(lead);
                     return Ok(true);
                 }
                 Ok(Asked::Full(assignee)) => self.queue.full(assignee),
@@ -186,7 +186,7 @@ impl Dispatch {
         }
         let encoding = encode(self.order.source(), route.wire, target, provider, self.images.media());
         // A large body waits for a thread that may block.
-        let Ok(encoded) = timeout_at(self.order.deadline, encoding).await else {
+        let Ok(encoded) = self.timer.by(self.order.deadline, encoding).await else {
             return Err(Error::Timeout("The request could not be translated in time; try again.".to_owned()));
         };
         let encoded = encoded?;
@@ -195,7 +195,8 @@ impl Dispatch {
             self.attempt(&assignee, route, &envelope, (encoded.headers, encoded.body), money);
         self.sent_upstream.get_or_insert_with(std::time::Instant::now);
         let waits = self.providers.enter(provider::MAILBOX);
-        let verdict = timeout_at(self.order.deadline, address.send(Execute { attempt, permit })).await;
+        let asked = address.send(Execute { attempt, permit });
+        let verdict = self.timer.by(self.order.deadline, asked).await;
         drop(waits);
         let Ok(verdict) = verdict else {
             return Err(Error::Timeout(

@@ -7,6 +7,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -20,11 +21,13 @@ use super::{door, stream};
 use crate::chat::{ChatRequest, Routing, request};
 use crate::dispatch::{self, Dispatch, Order, Question, Step, explain};
 use crate::error::{Error, Shed};
+use crate::fleet::Fleet;
 use crate::policy::admission::Share;
-use crate::policy::quota::{Gauge, QuotaPermit, Snapshot};
+use crate::policy::quota::{Denied, Gauge, QuotaPermit, Snapshot};
 use crate::policy::route::{Ask, session_hash};
 use crate::request_log::Logged;
 use crate::store::{KeyEntry, Member};
+use crate::timer::Timer;
 use crate::upstream::{Call, CallFacts, Paying};
 
 /// Route pattern.
@@ -42,8 +45,16 @@ struct Context {
     limits: Limits,
 }
 
-/// The handler.
-pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data<Front>) -> HttpResponse {
+/// The handler. Boxed before anything else is made of it: what is around it moves it several times.
+pub fn completions(
+    request: HttpRequest,
+    payload: Payload,
+    front: Data<Front>,
+) -> LocalBoxFuture<'static, HttpResponse> {
+    Box::pin(complete(request, payload, front))
+}
+
+async fn complete(request: HttpRequest, mut payload: Payload, front: Data<Front>) -> HttpResponse {
     let mut context = Context {
         request_id: door::request_id(request.headers()),
         quota: Vec::new(),
@@ -54,14 +65,14 @@ pub async fn completions(request: HttpRequest, mut payload: Payload, front: Data
     meter.traced(&request, front.sampler);
     let entered = enter(&request, &mut payload, &front, &mut context, &mut meter).await;
     let mut response = match entered {
-        Ok(Entered::Dispatched(dispatch, None)) => answer(*dispatch, meter, context, &front).await,
+        Ok(Entered::Dispatched(dispatch, None)) => answer(dispatch, meter, context, &front).await,
         Ok(Entered::Dispatched(dispatch, Some(leading))) => {
             let (guard, shared) = (meter.hand_over(), front.clone());
             let (request_id, quota) = (Arc::clone(&context.request_id), context.quota.clone());
             let ping_interval = context.limits.ping_interval;
-            let answering = async move { answer(*dispatch, meter, context, &shared).await };
+            let answering = async move { answer(dispatch, meter, context, &shared).await };
             let own = Own { request_id: &request_id, quota: &quota, ping_interval };
-            idempotent::lead(leading, guard, answering, &own).await
+            Box::pin(idempotent::lead(leading, guard, answering, &own)).await
         }
         Ok(Entered::Follows(following)) => {
             let ping_interval = context.limits.ping_interval;
@@ -111,7 +122,9 @@ async fn enter(
     has_memory(front)?;
     let limits = context.limits;
     door::check_head(headers, limits.body)?;
-    let body = door::read_body(payload, limits.body, limits.body_timeout, &front.body_room).await?;
+    let mut timer = Timer::default();
+    let room = &front.body_room;
+    let body = door::read_body(payload, limits.body, limits.body_timeout, room, &mut timer).await?;
     let logged = front.keys.logged(&key, limits.logged);
     if logged != Logged::Off {
         meter.log(&front.recorder, logged, limits.logged_body, &key.caller, &body);
@@ -141,32 +154,33 @@ async fn enter(
     meter.call(&call);
     if explains {
         let request = Arc::new(parsed);
-        return explained(front, &Question { key: Some(member), ask, call, body, request, strict, deadline })
-            .await;
+        let question = Question { key: Some(member), ask, call, body, request, strict, deadline };
+        return Box::pin(explained(front, &question)).await;
     }
     let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let fleet = front.fleet.clone().map(|fleet| (fleet, member.payers()));
     let (created_s, fetcher, session) = (door::now_ms() / 1000, front.fetcher.clone(), ask.session);
-    let dispatch = Dispatch::assign(&front.supervisor, &front.load, member, ask, deadline, move || {
-        let request = Arc::new(parsed);
-        Ok(Order {
-            call,
-            body,
-            request,
-            strict,
-            deadline,
-            share,
-            session,
-            tokens: estimate,
-            asked,
-            now_ms: door::now_ms,
-            fleet,
-            fallback_id,
-            created_s,
-            fetcher,
-        })
-    });
-    dispatch.await.map(|dispatch| Entered::Dispatched(Box::new(dispatch), leading))
+    let dispatch =
+        Dispatch::assign(&front.supervisor, &front.load, (member, ask), (deadline, timer), move || {
+            let request = Arc::new(parsed);
+            Ok(Order {
+                call,
+                body,
+                request,
+                strict,
+                deadline,
+                share,
+                session,
+                tokens: estimate,
+                asked,
+                now_ms: door::now_ms,
+                fleet,
+                fallback_id,
+                created_s,
+                fetcher,
+            })
+        });
+    dispatch.await.map(|dispatch| Entered::Dispatched(dispatch, leading))
 }
 
 /// What all attempts of a call share.
@@ -219,24 +233,20 @@ async fn admitted(
     let (now, key) = (std::time::Instant::now(), &member.key);
     let permits = match &front.fleet {
         None => member.admit(estimate, now),
-        Some(fleet) => {
-            let mut permits = Vec::new();
-            let mut denied = Ok(());
-            for (name, quota) in member.quotas() {
-                match fleet.admit(&name, quota, estimate).await {
-                    Ok(permit) => permits.push(permit),
-                    Err(why) => {
-                        denied = Err(why);
-                        break;
-                    }
-                }
-            }
-            denied.map(|()| permits)
-        }
+        Some(fleet) => Box::pin(admitted_by(fleet, member, estimate)).await,
     };
     let shared = front.fleet.as_ref().and_then(|_| key.quota.fleet_snapshot());
     context.quota = quota_headers(shared.unwrap_or_else(|| key.quota.snapshot(now)));
     permits.map_err(Error::from)
+}
+
+/// Admits a call under quotas that a fleet shares.
+async fn admitted_by(fleet: &Fleet, member: &Member, estimate: u64) -> Result<Vec<QuotaPermit>, Denied> {
+    let mut permits = Vec::new();
+    for (name, quota) in member.quotas() {
+        permits.push(fleet.admit(&name, quota, estimate).await?);
+    }
+    Ok(permits)
 }
 
 /// True when it is asked how the request would be routed, by a key that may.
@@ -294,7 +304,7 @@ pub fn ask_of(
 
 /// Waits for the commit point and answers.
 async fn answer(
-    mut dispatch: Dispatch,
+    mut dispatch: Box<Dispatch>,
     mut meter: CallMeter,
     context: Context,
     front: &Front,

@@ -12,13 +12,14 @@ use actix_web::http::header::{
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::body_room::BodyRoom;
 use crate::chat::Routing;
 use crate::error::Error;
 use crate::policy::admission::Priority;
 use crate::store::{KeyEntry, KeyTable};
+use crate::timer::Timer;
 use crate::trace::{Parent, STATE_MAX, Sampler, Trace};
 use crate::upstream::Traced;
 
@@ -199,6 +200,7 @@ pub async fn read_body(
     limit: u64,
     patience: Duration,
     room: &BodyRoom,
+    timer: &mut Timer,
 ) -> Result<Bytes, Error> {
     let mut lease = room.lease();
     let deadline = Instant::now() + patience;
@@ -206,7 +208,7 @@ pub async fn read_body(
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
-        let piece = match timeout_at(deadline, payload.next()).await {
+        let piece = match timer.by(deadline, payload.next()).await {
             Err(_) => return Err(Error::RequestTimeout),
             Ok(None) => break,
             Ok(Some(Err(_))) => {

@@ -27,7 +27,7 @@ pub fn shutting_down() -> Error {
 
 /// A body being sent.
 pub struct Live {
-    dispatch: Dispatch,
+    dispatch: Box<Dispatch>,
     meter: CallMeter,
     ping_interval: Duration,
     /// Turns true when the process can wait no longer.
@@ -39,7 +39,7 @@ pub struct Live {
 impl Live {
     /// The body: `first`, then everything that follows.
     pub fn new(
-        dispatch: Dispatch,
+        dispatch: Box<Dispatch>,
         meter: CallMeter,
         ping_interval: Duration,
         cut: watch::Receiver<bool>,
@@ -50,7 +50,8 @@ impl Live {
 
     /// The bytes, as they come.
     pub fn events(self) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
-        unfold(self, |mut live| async move { live.next().await.map(|bytes| (Ok(bytes), live)) })
+        // Boxed: it is moved in and out for every event.
+        unfold(Box::new(self), |mut live| async move { live.next().await.map(|bytes| (Ok(bytes), live)) })
     }
 
     async fn next(&mut self) -> Option<Bytes> {

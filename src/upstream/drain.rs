@@ -5,9 +5,9 @@ use std::time::Duration;
 use awc::ClientResponse;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use tokio::time::timeout;
 
 use crate::error::Error;
+use crate::timer::{Late, Timer};
 
 /// After its terminal event a stream gets this long to end, so that its connection can be used again.
 const TAIL: Duration = Duration::from_millis(50);
@@ -18,28 +18,29 @@ const TAIL: Duration = Duration::from_millis(50);
 /// 504 after `idle` of silence, 502 when the connection breaks.
 pub async fn next_piece(
     response: &mut ClientResponse,
+    timer: &mut Timer,
     idle: Duration,
     provider: &str,
 ) -> Result<Option<Bytes>, Error> {
-    match timeout(idle, response.next()).await {
+    match timer.within(idle, response.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
         Ok(Some(Err(_))) => Err(Error::upstream(
             format!("{provider} broke off in the middle of its answer."),
             "stream_truncated",
         )),
-        Err(_) => Err(Error::Timeout(format!("{provider} fell silent in the middle of its answer."))),
+        Err(Late) => Err(Error::Timeout(format!("{provider} fell silent in the middle of its answer."))),
     }
 }
 
-/// A whole body, at most `limit` bytes, its declared length proven.
+/// A whole body, at most `limit` bytes, silent for at most `idle`, its declared length proven.
 ///
 /// # Errors
 /// As [`next_piece`]; 502 when it is too large or shorter than it said.
 pub async fn whole(
     response: &mut ClientResponse,
-    idle: Duration,
-    limit: usize,
+    timer: &mut Timer,
+    (idle, limit): (Duration, usize),
     provider: &str,
 ) -> Result<Bytes, Error> {
     let declared = response
@@ -49,7 +50,7 @@ pub async fn whole(
         .and_then(|text| text.parse::<usize>().ok());
     let mut body = BytesMut::new();
     let mut first = None;
-    while let Some(piece) = next_piece(response, idle, provider).await? {
+    while let Some(piece) = next_piece(response, timer, idle, provider).await? {
         if body.len() + piece.len() + first.as_ref().map_or(0, Bytes::len) > limit {
             let message = format!("{provider} sent an answer larger than {limit} bytes.");
             return Err(Error::upstream(message, "upstream_invalid_response"));
@@ -74,6 +75,6 @@ pub async fn whole(
 }
 
 /// Lets a finished stream end, so that its connection returns to the pool.
-pub async fn tail(mut response: ClientResponse) {
-    let _ = timeout(TAIL, async { while let Some(Ok(_)) = response.next().await {} }).await;
+pub async fn tail(mut response: ClientResponse, timer: &mut Timer) {
+    let _ = timer.within(TAIL, async { while let Some(Ok(_)) = response.next().await {} }).await;
 }

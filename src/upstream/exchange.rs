@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,10 +13,11 @@ use awc::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::auth::Proof;
 use super::call::Call;
+use super::deadline::{Deadline, Deadlines};
 use super::drain;
 use super::failure::{self, SendFailure};
 use super::link::{Link, LinkError, Outgoing};
@@ -29,6 +31,7 @@ use crate::money::Usd;
 use crate::policy::budget::{Hold, Size};
 use crate::policy::route::Target;
 use crate::policy::tokens;
+use crate::timer::Timer;
 use crate::wire::quirks::any_glob;
 use crate::wire::usage::{UsageObject, estimated};
 use crate::wire::{Cut, DecodeError, Decoder, Envelope, Fault, Fed, Reading, Reply};
@@ -125,6 +128,19 @@ enum Stop {
     },
 }
 
+impl Stop {
+    fn late(passed: &Deadline, provider: &str, reached: bool) -> Self {
+        match passed {
+            Deadline::Content => Self::Late(format!("{provider} did not begin to answer in time.")),
+            Deadline::Call => Self::Late(format!("{provider} did not finish in time.")),
+            Deadline::Total => {
+                let error = Error::Timeout(format!("{provider} did not finish in time."));
+                Self::Failed { error, reached }
+            }
+        }
+    }
+}
+
 impl From<Cancelled> for Stop {
     fn from(_: Cancelled) -> Self {
         Self::Cancelled
@@ -139,22 +155,20 @@ impl From<Error> for Stop {
 
 /// Runs one attempt to its end, its failure or its cancel.
 pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
-    let total = Instant::now() + attempt.timeouts.total;
-    let mut proof = Proof::default();
+    let deadlines = Deadlines {
+        content: attempt.content_deadline,
+        call: attempt.deadline,
+        total: Instant::now() + attempt.timeouts.total,
+    };
+    let (mut proof, mut timer) = (Proof::default(), Timer::default());
     let (begun, reached) = (Cell::new(false), meter.reached());
-    let stop = tokio::select! {
-        biased;
-        () = abandoned(&attempt.events, link.provider.on_cancel) => Err(Stop::Cancelled),
-        result = drive(&link, &attempt, &mut meter, &mut proof, &begun) => result,
-        () = unless(&begun, attempt.content_deadline) => {
-            Err(Stop::Late(format!("{} did not begin to answer in time.", link.provider.id)))
-        }
-        () = tokio::time::sleep_until(attempt.deadline) => {
-            Err(Stop::Late(format!("{} did not finish in time.", link.provider.id)))
-        }
-        () = tokio::time::sleep_until(total) => {
-            let error = Error::Timeout(format!("{} did not finish in time.", link.provider.id));
-            Err(Stop::Failed { error, reached: reached.get() })
+    let stop = {
+        let mut driven = pin!(drive(&link, &attempt, &mut meter, &mut proof, &begun, &mut timer));
+        tokio::select! {
+            biased;
+            () = abandoned(&attempt.events, link.provider.on_cancel) => Err(Stop::Cancelled),
+            result = &mut driven => result,
+            late = deadlines.passed(&begun) => Err(Stop::late(&late, &link.provider.id, reached.get())),
         }
     };
     let (error, reached) = match stop {
@@ -162,7 +176,7 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
             // Booked before its last byte was sent.
             drop(meter);
             if let Some(response) = response {
-                drain::tail(response).await;
+                drain::tail(response, &mut timer).await;
             }
             return;
         }
@@ -206,14 +220,6 @@ fn book(attempt: &Attempt, meter: &mut Meter) {
     meter.book();
 }
 
-/// Ready at `deadline`, unless the answer has begun by then.
-async fn unless(begun: &Cell<bool>, deadline: Instant) {
-    tokio::time::sleep_until(deadline).await;
-    if begun.get() {
-        std::future::pending().await
-    }
-}
-
 /// Sends and reads; gives the response back when its connection may still be of use.
 async fn drive(
     link: &Link,
@@ -221,9 +227,13 @@ async fn drive(
     meter: &mut Meter,
     proof: &mut Proof,
     begun: &Cell<bool>,
+    timer: &mut Timer,
 ) -> Result<Option<ClientResponse>, Stop> {
-    *proof = link.prove(&attempt.out).await.map_err(|error| Stop::Failed { error, reached: false })?;
-    let mut response = send(link, attempt, proof, meter)
+    if link.proves() {
+        let proven = Box::pin(link.prove(&attempt.out)).await;
+        *proof = proven.map_err(|error| Stop::Failed { error, reached: false })?;
+    }
+    let mut response = send(link, attempt, proof, meter, timer)
         .await
         .map_err(|failure| Stop::Failed { error: failure.error, reached: failure.reached })?;
     let status = response.status().as_u16();
@@ -232,20 +242,20 @@ async fn drive(
         proof.refused();
     }
     if status != 200 {
-        let (error, told) = refused(link, attempt, &mut response, status).await;
+        let (error, told) = Box::pin(refused(link, attempt, &mut response, status)).await;
         meter.told(told);
         return Err(error.into());
     }
     if !attempt.call.stream {
-        whole(link, attempt, meter, &mut response).await?;
+        whole(link, attempt, meter, &mut response, timer).await?;
         return Ok(None);
     }
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default().to_ascii_lowercase();
     if !attempt.out.wire.streams_as(&kind) {
-        return Err(not_a_stream(link, attempt, &mut response).await.into());
+        return Err(Box::pin(not_a_stream(link, attempt, &mut response)).await.into());
     }
-    let ended = pump(link, attempt, meter, &mut response, &kind, begun).await?;
+    let ended = pump(link, attempt, meter, &mut response, (&kind, begun), timer).await?;
     Ok(ended.then_some(response))
 }
 
@@ -255,6 +265,7 @@ async fn send(
     attempt: &Attempt,
     proof: &Proof,
     meter: &mut Meter,
+    timer: &mut Timer,
 ) -> Result<ClientResponse, SendFailure> {
     let provider = &link.provider;
     let limit = attempt.timeouts.connect + attempt.timeouts.head;
@@ -269,7 +280,7 @@ async fn send(
         maybe_stale: false,
     };
     let sending = link.send(&attempt.out, proof, meter.reached(), attempt.timeouts.connect);
-    let first = timeout(limit, sending).await.map_err(late)?.map_err(unsendable)?;
+    let first = timer.within(limit, sending).await.map_err(late)?.map_err(unsendable)?;
     let failed = match first.result {
         Ok(response) => return Ok(response),
         Err(error) => failure::of_send(&error, &provider.id),
@@ -280,8 +291,8 @@ async fn send(
     }
     tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
     meter.resent();
-    let second =
-        timeout(limit, link.send_fresh(&attempt.out, proof).map_err(unsendable)?).await.map_err(late)?;
+    let sending = Box::pin(link.send_fresh(&attempt.out, proof).map_err(unsendable)?);
+    let second = timer.within(limit, sending).await.map_err(late)?;
     // The first connection was there: the upstream may have read the request, whatever became of the second.
     second.map_err(|error| SendFailure { reached: true, ..failure::of_send(&error, &provider.id) })
 }
@@ -296,7 +307,9 @@ async fn refused(
     let provider = &link.provider;
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
     let retry_after = told::retry_after(&header, status == 429, SystemTime::now());
-    let body = drain::whole(response, attempt.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await;
+    let mut timer = Timer::default();
+    let limits = (attempt.timeouts.idle, ERROR_BYTES_MAX);
+    let body = drain::whole(response, &mut timer, limits, &provider.id).await;
     let fault = attempt.out.wire.decode_error(status, &body.unwrap_or_default());
     let told = retry_after.or(fault.retry_after);
     (Fault { retry_after: told, ..fault }.into_error(&provider.id), told)
@@ -305,7 +318,9 @@ async fn refused(
 /// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.
 async fn not_a_stream(link: &Link, attempt: &Attempt, response: &mut ClientResponse) -> Error {
     let provider = &link.provider;
-    match drain::whole(response, attempt.timeouts.idle, ERROR_BYTES_MAX, &provider.id).await {
+    let mut timer = Timer::default();
+    let limits = (attempt.timeouts.idle, ERROR_BYTES_MAX);
+    match drain::whole(response, &mut timer, limits, &provider.id).await {
         Err(error) => error,
         Ok(body) => match Reply::decode(attempt.out.wire, &body, reading(link, attempt), &attempt.envelope) {
             Err(wrong) => wrong.into_error(&provider.id),
@@ -323,9 +338,11 @@ async fn whole(
     attempt: &Attempt,
     meter: &mut Meter,
     response: &mut ClientResponse,
+    timer: &mut Timer,
 ) -> Result<(), Stop> {
     let provider = &link.provider;
-    let body = drain::whole(response, attempt.timeouts.idle, REPLY_BYTES_MAX, &provider.id).await?;
+    let limits = (attempt.timeouts.idle, REPLY_BYTES_MAX);
+    let body = drain::whole(response, timer, limits, &provider.id).await?;
     let mut reply = Reply::decode(attempt.out.wire, &body, reading(link, attempt), &attempt.envelope)
         .map_err(|wrong| wrong.into_error(&provider.id))?;
     meter.first_content();
@@ -353,8 +370,8 @@ async fn pump(
     attempt: &Attempt,
     meter: &mut Meter,
     response: &mut ClientResponse,
-    content_type: &str,
-    begun: &Cell<bool>,
+    (content_type, begun): (&str, &Cell<bool>),
+    timer: &mut Timer,
 ) -> Result<bool, Stop> {
     let provider = &link.provider;
     meter.decode_with(Decoder::new(
@@ -365,7 +382,7 @@ async fn pump(
     ));
     let (mut patience, mut room) = (attempt.timeouts.first_event, Room::default());
     loop {
-        let piece = drain::next_piece(response, patience, &provider.id).await;
+        let piece = drain::next_piece(response, timer, patience, &provider.id).await;
         let elapsed_ms = meter.elapsed_ms();
         let mut out = Vec::new();
         let decoder = meter.decoder().ok_or(Error::Internal)?;
@@ -401,10 +418,10 @@ async fn pump(
             deliver(link, attempt, ReplyEvent::Chunk { bytes: Bytes::from(out), content, room }).await?;
         }
         if fed?.ended {
-            return finish(link, attempt, meter).await.map(|()| true);
+            return Box::pin(finish(link, attempt, meter)).await.map(|()| true);
         }
         if let Err(error) = pay_on(attempt, meter).await {
-            return cut(link, attempt, meter, error).await.map(|()| false);
+            return Box::pin(cut(link, attempt, meter, error)).await.map(|()| false);
         }
     }
 }

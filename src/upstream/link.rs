@@ -26,6 +26,7 @@ use super::auth::{Credential, Keyring, Proof, Unproven};
 use super::drain;
 use crate::config::{AuthStyle, ProbeRule, Provider, Secret};
 use crate::error::Error;
+use crate::timer::Timer;
 use crate::wire::WireFormat;
 
 /// How long an idle upstream connection is kept: below what common servers and balancers allow.
@@ -161,6 +162,11 @@ impl Link {
         Ok(made)
     }
 
+    /// True when each request must be proven; a key is in its head already.
+    pub fn proves(&self) -> bool {
+        self.credential.is_some()
+    }
+
     /// Proves who sends a request; at once when that is a key, which its head holds.
     ///
     /// # Errors
@@ -278,7 +284,8 @@ impl Link {
             let mut answer = request.send().await.ok()?;
             let status = answer.status();
             // Read to its end, so that its connection serves calls.
-            let body = drain::whole(&mut answer, rule.timeout, PROBE_BYTES_MAX, &self.provider.id).await;
+            let limits = (rule.timeout, PROBE_BYTES_MAX);
+            let body = drain::whole(&mut answer, &mut Timer::default(), limits, &self.provider.id).await;
             body.is_ok().then_some(status)
         });
         match asked.await.ok().flatten().map(|status| status.as_u16()) {

@@ -3,6 +3,7 @@
 mod auth;
 mod call;
 mod collector;
+mod deadline;
 mod drain;
 mod exchange;
 mod failure;

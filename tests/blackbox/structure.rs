@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 /// Modules from the bottom up. A module imports only from lines above its own, never from its own line.
 const LAYERS: &[&[&str]] = &[
-    &["csv", "error", "json", "money", "request_log", "rfc3339", "stub", "trace"],
+    &["csv", "error", "json", "money", "request_log", "rfc3339", "stub", "timer", "trace"],
     &["bill", "chat"],
     &["catalog", "wire"],
     &["config", "receipt"],

@@ -130,7 +130,7 @@ pub async fn begin(
     let mut cut = front.cut.clone();
     let begun = tokio::select! {
         biased;
-        begun = found(front, asked, named, quota) => begun,
+        begun = Box::pin(found(front, asked, named, quota)) => begun,
         _ = cut.wait_for(|cut| *cut) => Err(stream::shutting_down()),
     };
     let counts = &front.idempotency.counts;

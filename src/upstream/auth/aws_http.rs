@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::http::{PATIENCE, client};
+use crate::timer::Timer;
 use crate::upstream::drain;
 
 /// Largest answer that is read, bytes.
@@ -102,7 +103,7 @@ async fn exchange(tls: &Arc<rustls::ClientConfig>, request: HttpRequest) -> Answ
     let body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
     let broken = |_| ConnectorError::io("the connection failed".into());
     let mut response = sending.send_body(body).await.map_err(broken)?;
-    let body = drain::whole(&mut response, PATIENCE, ANSWER_MAX, "it").await;
+    let body = drain::whole(&mut response, &mut Timer::default(), (PATIENCE, ANSWER_MAX), "it").await;
     let body = body.map_err(|_| ConnectorError::io("the answer broke off".into()))?;
     let status = response.status().as_u16().try_into().map_err(|_| wrong("not a status"))?;
     let mut answer = HttpResponse::new(status, SdkBody::from(body));

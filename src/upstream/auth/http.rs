@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::cache::{Failure, Fresh};
 use crate::config::Secret;
+use crate::timer::Timer;
 use crate::upstream::drain;
 
 /// Connecting, and everything after it, take this long at most.
@@ -88,7 +89,8 @@ impl Asked<'_> {
 
     async fn exchange(&self, request: ClientRequest, body: Bytes) -> Result<(StatusCode, Bytes), Failure> {
         let mut response = request.send_body(body).await.map_err(|_| self.failure("cannot be reached"))?;
-        let body = drain::whole(&mut response, PATIENCE, ANSWER_MAX, self.whom).await;
+        let body =
+            drain::whole(&mut response, &mut Timer::default(), (PATIENCE, ANSWER_MAX), self.whom).await;
         let body = body.map_err(|_| self.failure("broke off in the middle of its answer"))?;
         Ok((response.status(), body))
     }
