@@ -128,13 +128,10 @@ impl Member {
     /// True when this is its decoded name. Lengths are told apart first: most names differ in them.
     #[inline]
     fn is(&self, text: &str, name: &str) -> bool {
-        match &self.decoded {
-            Some(decoded) => **decoded == *name,
-            None => {
-                self.key.len() == name.len() + 2
-                    && text.as_bytes().get(self.key.start + 1..self.key.end - 1) == Some(name.as_bytes())
-            }
+        if self.key.end - self.key.start != name.len() + 2 && self.decoded.is_none() {
+            return false;
         }
+        self.name(text) == name
     }
 }
 
@@ -296,7 +293,7 @@ impl<'e> Change<'e> {
 
 /// Appends `text` as a JSON string.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
-    if run::length(text.as_bytes()) == text.len() {
+    if run::end(text.as_bytes(), 0) == text.len() {
         out.reserve(text.len() + 2);
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());

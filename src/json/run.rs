@@ -15,24 +15,37 @@ const fn each(byte: u8) -> u64 {
     u64::MAX / 255 * byte as u64
 }
 
-/// The number of bytes before the first that ends a string, begins an escape or may not stand in one; all of them if none does.
-pub fn length(text: &[u8]) -> usize {
-    let (words, tail) = text.as_chunks::<WORD>();
-    let (short, long) = words.split_at(words.len().min(SHORT));
-    if let Some(at) = in_words(short) {
-        return at;
-    }
-    let mut done = short.len() * WORD;
-    if !long.is_empty() {
-        let (blocks, _) = text.get(done..).unwrap_or_default().as_chunks::<BLOCK>();
-        done += BLOCK * blocks.iter().take_while(|block| is_plain(block)).count();
-        let (words, _) = text.get(done..).unwrap_or_default().as_chunks::<WORD>();
-        if let Some(at) = in_words(words) {
-            return done + at;
+/// Where, from `at` on, the first byte is that ends a string, begins an escape or may not stand in one; the end if none is.
+#[inline]
+pub fn end(text: &[u8], mut at: usize) -> usize {
+    for _ in 0..SHORT {
+        let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) else { return last(text, at) };
+        if let Some(found) = in_word(word) {
+            return at + found;
         }
-        done += words.len() * WORD;
+        at += WORD;
     }
-    done + tail.iter().take_while(|byte| !stops(**byte)).count()
+    long(text, at)
+}
+
+/// [`end`] of a string that is long.
+#[inline(never)]
+fn long(text: &[u8], mut at: usize) -> usize {
+    let (blocks, _) = text.get(at..).unwrap_or_default().as_chunks::<BLOCK>();
+    at += BLOCK * blocks.iter().take_while(|block| is_plain(block)).count();
+    while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        if let Some(found) = in_word(word) {
+            return at + found;
+        }
+        at += WORD;
+    }
+    last(text, at)
+}
+
+/// [`end`] where less than a word is left.
+#[cold]
+fn last(text: &[u8], at: usize) -> usize {
+    at + text.get(at..).unwrap_or_default().iter().take_while(|byte| !stops(**byte)).count()
 }
 
 /// True for a byte that is no text of a string.
@@ -41,17 +54,16 @@ fn stops(byte: u8) -> bool {
 }
 
 /// Where the first byte is that stops, if one does. The lowest bit that is set tells exactly: only above it may a carry lie.
-fn in_words(words: &[[u8; WORD]]) -> Option<usize> {
-    words.iter().enumerate().find_map(|(at, word)| {
-        let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(each(b' ')) & !word;
-        let quote = word ^ each(b'"');
-        let quote = quote.wrapping_sub(each(1)) & !quote;
-        let backslash = word ^ each(b'\\');
-        let backslash = backslash.wrapping_sub(each(1)) & !backslash;
-        let found = (control | quote | backslash) & each(0x80);
-        (found != 0).then(|| at * WORD + found.trailing_zeros() as usize / WORD)
-    })
+#[inline]
+fn in_word(word: &[u8; WORD]) -> Option<usize> {
+    let word = u64::from_le_bytes(*word);
+    let control = word.wrapping_sub(each(b' ')) & !word;
+    let quote = word ^ each(b'"');
+    let quote = quote.wrapping_sub(each(1)) & !quote;
+    let backslash = word ^ each(b'\\');
+    let backslash = backslash.wrapping_sub(each(1)) & !backslash;
+    let found = (control | quote | backslash) & each(0x80);
+    (found != 0).then(|| found.trailing_zeros() as usize / WORD)
 }
 
 /// True when no byte of the block stops; without a branch, so that it is done many bytes at a time.
@@ -69,11 +81,12 @@ mod tests {
             for length_all in 0..200 {
                 let plain: Vec<u8> =
                     (0..length_all).map(|at| [b' ', b'a', 0x7f, 0x80, 0xff, b'!'][at % 6]).collect();
-                assert_eq!(length(&plain), length_all);
+                assert_eq!(end(&plain, 0), length_all);
                 let mut stopped = plain.clone();
                 for at in (0..length_all).rev() {
                     stopped[at] = stop;
-                    assert_eq!(length(&stopped), at, "{stop} of {length_all}");
+                    assert_eq!(end(&stopped, 0), at, "{stop} of {length_all}");
+                    assert_eq!(end(&stopped, at / 2), at, "{stop} of {length_all}");
                 }
             }
         }

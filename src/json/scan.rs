@@ -18,11 +18,21 @@ pub struct Cursor<'t> {
     at: usize,
 }
 
-/// A string as it is written, without its quotes.
+/// What escapes a string has.
+#[derive(Clone, Copy, Default)]
+struct Escapes {
+    /// Bytes that the string is shorter by once it is decoded.
+    shrink: usize,
+    /// One is half a character.
+    surrogates: bool,
+}
+
+/// A string as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written<'t> {
     /// The string between its quotes.
     pub text: &'t str,
+    quoted: &'t str,
     /// Bytes that it is shorter by once it is decoded; 0 when it has no escapes.
     shrinks: usize,
     /// Halves of characters are in it, which may or may not belong together.
@@ -39,7 +49,7 @@ impl<'t> Written<'t> {
     pub fn decode(&self) -> Option<Cow<'t, str>> {
         match self.plain() {
             Some(text) => Some(Cow::Borrowed(text)),
-            None => serde_json::from_str(&format!("\"{}\"", self.text)).ok().map(Cow::Owned),
+            None => serde_json::from_str(self.quoted).ok().map(Cow::Owned),
         }
     }
 
@@ -72,10 +82,12 @@ impl<'t> Cursor<'t> {
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         loop {
-            match self.byte()? {
-                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
-                byte => return Some(byte),
+            let byte = self.byte()?;
+            // All white space is below all that means something, so that most often this is one comparison.
+            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(byte);
             }
+            self.at += 1;
         }
     }
 
@@ -140,6 +152,14 @@ impl<'t> Cursor<'t> {
         Some(name)
     }
 
+    /// Passes over a name and its colon.
+    #[inline]
+    fn pass_name(&mut self) -> Option<()> {
+        self.take(b'"')?;
+        self.pass_string()?;
+        self.take(b':')
+    }
+
     /// Reads a string.
     pub fn string(&mut self) -> Option<Written<'t>> {
         self.take(b'"')?;
@@ -149,22 +169,40 @@ impl<'t> Cursor<'t> {
     /// Reads a string after its first quote.
     fn rest_of_string(&mut self) -> Option<Written<'t>> {
         let start = self.at;
-        let (mut shrinks, mut surrogates) = (0, false);
+        let escapes = self.pass_string()?;
+        let text = self.text.get(start..self.at - 1)?;
+        let quoted = self.text.get(start - 1..self.at)?;
+        Some(Written { text, quoted, shrinks: escapes.shrink, surrogates: escapes.surrogates })
+    }
+
+    /// Passes over a string after its first quote.
+    #[inline]
+    fn pass_string(&mut self) -> Option<Escapes> {
+        self.at = run::end(self.text.as_bytes(), self.at);
+        if self.byte()? == b'"' {
+            self.at += 1;
+            return Some(Escapes::default());
+        }
+        self.escapes()
+    }
+
+    /// Passes over the rest of a string, from its first byte on that is no plain text.
+    fn escapes(&mut self) -> Option<Escapes> {
+        let mut escapes = Escapes::default();
         loop {
-            self.at += run::length(self.text.as_bytes().get(self.at..)?);
             match self.byte()? {
                 b'"' => break,
                 b'\\' => {
                     let (shorter, surrogate) = self.escape()?;
-                    shrinks += shorter;
-                    surrogates |= surrogate;
+                    escapes.shrink += shorter;
+                    escapes.surrogates |= surrogate;
                 }
                 _ => return None,
             }
+            self.at = run::end(self.text.as_bytes(), self.at);
         }
-        let text = self.text.get(start..self.at)?;
         self.at += 1;
-        Some(Written { text, shrinks, surrogates })
+        Some(escapes)
     }
 
     /// Reads an escape: by how much it is longer than what it means, and whether it is half a character.
@@ -207,6 +245,14 @@ impl<'t> Cursor<'t> {
             return Some(false);
         }
         self.word("null").map(|()| true)
+    }
+
+    /// Reads a string or null.
+    pub fn string_or_null(&mut self) -> Option<Option<Written<'t>>> {
+        if self.null()? {
+            return Some(None);
+        }
+        self.string().map(Some)
     }
 
     /// Reads a value of any kind: true unless it is null.
@@ -272,7 +318,7 @@ impl<'t> Cursor<'t> {
             match self.peek()? {
                 b'"' => {
                     self.at += 1;
-                    self.rest_of_string()?;
+                    self.pass_string()?;
                 }
                 byte @ (b'{' | b'[') => {
                     self.at += 1;
@@ -286,7 +332,7 @@ impl<'t> Cursor<'t> {
                         depth += 1;
                         open = open << 1 | u128::from(byte == b'{');
                         if byte == b'{' {
-                            self.name()?;
+                            self.pass_name()?;
                         }
                         continue;
                     }
@@ -305,7 +351,7 @@ impl<'t> Cursor<'t> {
                     (b',', in_object) => {
                         self.at += 1;
                         if in_object {
-                            self.name()?;
+                            self.pass_name()?;
                         }
                         break;
                     }
