@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
+use crate::json::scan::Cursor;
 
 /// What a field's value must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +181,10 @@ fn without_value(reason: &str) -> String {
 
 /// A string value, decoded.
 pub fn string(name: &str, value: &str) -> Result<String, Error> {
-    typed(name, value)
+    match Cursor::new(value).string().and_then(|written| written.plain()) {
+        Some(text) => Ok(text.to_owned()),
+        None => typed(name, value),
+    }
 }
 
 /// A whole number from 1.

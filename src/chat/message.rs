@@ -48,6 +48,21 @@ pub enum Role {
     Function,
 }
 
+impl Role {
+    /// The role that a word names, if it is one.
+    pub fn of(word: &str) -> Option<Self> {
+        Some(match word {
+            "developer" => Self::Developer,
+            "system" => Self::System,
+            "user" => Self::User,
+            "assistant" => Self::Assistant,
+            "tool" => Self::Tool,
+            "function" => Self::Function,
+            _ => return None,
+        })
+    }
+}
+
 /// What a content part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartKind {
@@ -63,6 +78,19 @@ pub enum PartKind {
     Other,
 }
 
+impl PartKind {
+    /// The kind that a word names.
+    pub fn of(word: &str) -> Self {
+        match word {
+            "text" => Self::Text,
+            "image_url" => Self::ImageUrl,
+            "input_audio" => Self::InputAudio,
+            "file" => Self::File,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for PartKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Word;
@@ -72,13 +100,7 @@ impl<'de> Deserialize<'de> for PartKind {
                 f.write_str("a string")
             }
             fn visit_str<E: de::Error>(self, word: &str) -> Result<PartKind, E> {
-                Ok(match word {
-                    "text" => PartKind::Text,
-                    "image_url" => PartKind::ImageUrl,
-                    "input_audio" => PartKind::InputAudio,
-                    "file" => PartKind::File,
-                    _ => PartKind::Other,
-                })
+                Ok(PartKind::of(word))
             }
         }
         deserializer.deserialize_str(Word)
@@ -98,7 +120,7 @@ pub enum Url {
 
 impl Url {
     /// Looks at the scheme.
-    fn of(url: &str) -> Self {
+    pub fn of(url: &str) -> Self {
         let is =
             |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
         if is("https://") {
@@ -248,6 +270,9 @@ struct CalledFunction {
 }
 
 impl Message {
+    /// What a tool call counts as, bytes of text.
+    pub const CALL_BYTES: u64 = 64;
+
     /// Checks what types alone cannot say; `at` is its index, for the path.
     pub fn check(&self, at: usize) -> Result<(), Error> {
         for (part_at, part) in self.parts().iter().enumerate() {
@@ -272,7 +297,7 @@ impl Message {
             Content::Parts(parts) => parts.iter().filter_map(|part| part.text).map(|text| text.0).sum(),
         };
         let calls = self.tool_calls.as_deref().unwrap_or_default().len();
-        (bytes + calls * 64) as u64
+        bytes as u64 + calls as u64 * Self::CALL_BYTES
     }
 
     /// True when it brings reasoning of an earlier turn back.

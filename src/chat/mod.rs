@@ -9,11 +9,11 @@ mod message;
 
 pub mod request;
 mod routing;
+mod summary;
 mod usage;
 
 pub use conversation::Conversation;
 pub use facts::{Facts, Trait, Traits};
-pub use message::Text;
 pub use request::{ChatRequest, Effort, Uses};
 pub use routing::Routing;
 pub use usage::{Billed, Usage};

@@ -4,8 +4,9 @@
 //! provider. Every complaint names the path of the field, e.g. `messages[2].content[0].image_url`.
 
 use super::fields::{self, Kind};
-use super::message::{self, Message};
+use super::message;
 use super::routing::Routing;
+use super::summary::Summary;
 use crate::error::Error;
 use crate::json::{Members, ObjectError};
 
@@ -176,25 +177,18 @@ const EMPTY_MESSAGES: &str = "Invalid 'messages': empty array. Expected an array
 /// Bytes of text that make a token, roughly; only for choosing a model that is large enough.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Checks the messages and sums up what they use.
+/// Checks the messages and takes what they use.
 fn take_messages(request: &mut ChatRequest, value: &str) -> Result<(), Error> {
-    let messages: Vec<Message> = fields::typed("messages", value)?;
-    if messages.is_empty() {
+    let summary = Summary::of(value)?;
+    if summary.count == 0 {
         return Err(Error::invalid(EMPTY_MESSAGES, "messages"));
     }
-    let mut text_bytes = 0;
-    for (at, message) in messages.iter().enumerate() {
-        message.check(at)?;
-        text_bytes += message.text_bytes();
-        request.developer_role |= message.role == message::Role::Developer;
-        request.reasoning_back |= message.has_reasoning();
-        for part in message.parts() {
-            request.uses.images |= part.kind == message::PartKind::ImageUrl;
-            request.uses.audio |= part.kind == message::PartKind::InputAudio;
-            request.uses.files |= part.kind == message::PartKind::File;
-        }
-    }
-    request.prompt_estimate += text_bytes / BYTES_PER_TOKEN;
+    request.developer_role = summary.developer_role;
+    request.reasoning_back = summary.reasoning_back;
+    request.uses.images = summary.images;
+    request.uses.audio = summary.audio;
+    request.uses.files = summary.files;
+    request.prompt_estimate += summary.text_bytes / BYTES_PER_TOKEN;
     Ok(())
 }
 

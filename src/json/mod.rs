@@ -11,17 +11,22 @@ use std::ops::Range;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use scan::Cursor;
+
+mod run;
+pub mod scan;
+
 /// Top-level members at most: far above any real request, low enough that lookups stay linear and cheap.
 pub const MEMBERS_MAX: usize = 256;
 
 /// The top-level members of one JSON object, as offsets into its text.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
     list: Vec<Member>,
 }
 
 /// One `"name": value` of an object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Member {
     /// The name with its quotes.
     key: Range<usize>,
@@ -87,7 +92,7 @@ impl<'de> Visitor<'de> for Collect<'de> {
                 value: range_of(self.text, value.get()),
             };
             let name = member.name(self.text);
-            if list.iter().any(|other| other.name(self.text) == name) {
+            if list.iter().any(|other| other.is(self.text, name)) {
                 problem = Some(Found::Duplicate(name.to_owned()));
             } else if list.len() == MEMBERS_MAX {
                 problem = Some(Found::TooMany);
@@ -119,6 +124,15 @@ impl Member {
             None => text.get(self.key.start + 1..self.key.end - 1).unwrap_or(""),
         }
     }
+
+    /// True when this is its decoded name. Lengths are told apart first: most names differ in them.
+    #[inline]
+    fn is(&self, text: &str, name: &str) -> bool {
+        if self.key.end - self.key.start != name.len() + 2 && self.decoded.is_none() {
+            return false;
+        }
+        self.name(text) == name
+    }
 }
 
 impl Members {
@@ -127,6 +141,40 @@ impl Members {
     /// # Errors
     /// See [`ObjectError`]. The members' values are checked to be JSON, not looked into.
     pub fn parse(text: &str) -> Result<Self, ObjectError> {
+        match Self::scan(text) {
+            Some(members) => Ok(members),
+            None => Self::read(text),
+        }
+    }
+
+    /// The members of an object that is as almost all are; what is wrong with any other one [`Members::read`] says.
+    fn scan(text: &str) -> Option<Self> {
+        let mut list: Vec<Member> = Vec::with_capacity(16);
+        let mut cursor = Cursor::new(text);
+        cursor.object(|cursor, name| {
+            cursor.peek()?;
+            let key = range_of(text, name.text);
+            let key = key.start - 1..key.end + 1;
+            let start = cursor.at();
+            cursor.skip()?;
+            let decoded = match name.plain() {
+                Some(_) => None,
+                None => decode_name(text.get(key.clone())?),
+            };
+            let member = Member { key, decoded, value: start..cursor.at() };
+            let name = member.name(text);
+            if list.iter().any(|other| other.is(text, name)) || list.len() == MEMBERS_MAX {
+                return None;
+            }
+            list.push(member);
+            Some(())
+        })?;
+        cursor.end()?;
+        Some(Self { list })
+    }
+
+    /// As serde reads them, slowly and with a place for every error.
+    fn read(text: &str) -> Result<Self, ObjectError> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return match serde_json::from_str::<&RawValue>(text) {
                 Ok(_) => Err(ObjectError::NotAnObject),
@@ -150,7 +198,7 @@ impl Members {
 
     /// Offsets of a member's value.
     pub fn range(&self, text: &str, name: &str) -> Option<Range<usize>> {
-        self.list.iter().find(|member| member.name(text) == name).map(|member| member.value.clone())
+        self.list.iter().find(|member| member.is(text, name)).map(|member| member.value.clone())
     }
 
     /// True when there is a member of this name, whatever its value.
@@ -169,36 +217,40 @@ impl Members {
         out.reserve(text.len() + 64);
         let bytes = text.as_bytes();
         let open = bytes.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
-        let close = bytes.iter().rposition(|byte| *byte == b'}').unwrap_or(bytes.len());
         let copy = |range: Range<usize>, out: &mut Vec<u8>| {
             out.extend_from_slice(bytes.get(range).unwrap_or_default());
         };
-        copy(0..open, out);
-        let mut previous_end = open;
-        let mut first_gap = None;
+        // What is untouched lies side by side: it is copied up to the next change, in one piece.
+        let (mut copied, mut previous_end) = (0, open);
         let mut written = 0_usize;
         for member in &self.list {
             let gap = previous_end..member.key.start;
             previous_end = member.value.end;
-            let first = first_gap.get_or_insert_with(|| gap.clone()).clone();
-            let change = Change::of(member.name(text), edits);
+            let change = Change::of(member, text, edits);
             if change.removed {
+                copy(copied..gap.start, out);
+                copied = previous_end;
                 continue;
             }
-            copy(if written == 0 { first } else { gap }, out);
-            written += 1;
-            match change.name {
-                Some(name) => write_string(name, out),
-                None => copy(member.key.clone(), out),
+            // The first that stays begins where the first of all did.
+            if written == 0 && gap.start != open {
+                copy(copied..gap.start, out);
+                copy(open..self.list.first().map_or(open, |first| first.key.start), out);
+                copied = gap.end;
             }
-            match change.value {
-                Some(value) => {
-                    copy(member.key.end..member.value.start, out);
-                    out.extend_from_slice(value);
-                }
-                None => copy(member.key.end..member.value.end, out),
+            written += 1;
+            if let Some(name) = change.name {
+                copy(copied..member.key.start, out);
+                write_string(name, out);
+                copied = member.key.end;
+            }
+            if let Some(value) = change.value {
+                copy(copied..member.value.start, out);
+                out.extend_from_slice(value);
+                copied = member.value.end;
             }
         }
+        copy(copied..previous_end, out);
         for edit in edits {
             let Edit::Set(name, value) = edit else { continue };
             if self.has(text, name) {
@@ -212,8 +264,7 @@ impl Members {
             out.push(b':');
             out.extend_from_slice(value);
         }
-        copy(previous_end.max(open)..close, out);
-        copy(close..bytes.len(), out);
+        copy(previous_end..bytes.len(), out);
     }
 }
 
@@ -226,13 +277,13 @@ struct Change<'e> {
 }
 
 impl<'e> Change<'e> {
-    fn of(name: &str, edits: &'e [Edit<'_>]) -> Self {
+    fn of(member: &Member, text: &str, edits: &'e [Edit<'_>]) -> Self {
         let mut change = Self::default();
         for edit in edits {
             match edit {
-                Edit::Set(target, value) if *target == name => change.value = Some(value),
-                Edit::Remove(target) if *target == name => change.removed = true,
-                Edit::Rename(target, to) if *target == name => change.name = Some(to),
+                Edit::Set(target, value) if member.is(text, target) => change.value = Some(value),
+                Edit::Remove(target) if member.is(text, target) => change.removed = true,
+                Edit::Rename(target, to) if member.is(text, target) => change.name = Some(to),
                 _ => {}
             }
         }
@@ -242,6 +293,13 @@ impl<'e> Change<'e> {
 
 /// Appends `text` as a JSON string.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    if run::end(text.as_bytes(), 0) == text.len() {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     // Writing to a Vec cannot fail, and a str always has a JSON form.
     let _ = serde_json::to_writer(out, text);
 }

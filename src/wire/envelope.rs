@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::json;
+
 /// One attempt as the client sees it in `metadata.attempts`.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttemptNote {
@@ -53,55 +55,117 @@ pub struct Cut {
     pub message: String,
 }
 
-/// The `metadata` object.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    requested_model: &'a str,
-    requested_provider: Option<&'a str>,
-    used_model: &'a str,
-    used_provider: &'a str,
-    underlying_used_model: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    attempts: Vec<&'a AttemptNote>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a Cut>,
-}
-
 impl Envelope {
     /// The `metadata` object as JSON; `latency_ms` is that of the answering attempt.
     pub fn metadata(&self, latency_ms: u64) -> Vec<u8> {
-        let answered = AttemptNote {
+        let mut out = self.open();
+        if !self.earlier.is_empty() {
+            self.attempts(Some(latency_ms), &mut out);
+        }
+        self.close(out)
+    }
+
+    /// The `metadata` object of an error, after all attempts.
+    pub fn failure_metadata(&self) -> Vec<u8> {
+        let mut out = self.open();
+        if self.earlier.len() > 1 {
+            self.attempts(None, &mut out);
+        }
+        self.close(out)
+    }
+
+    /// The names that every `metadata` has. Written by hand: it is in every answer.
+    fn open(&self) -> Vec<u8> {
+        let names = [
+            &self.requested_model,
+            &self.used_model,
+            &self.used_provider,
+            &self.underlying_used_model,
+            &self.request_id,
+        ];
+        let bytes: usize = names.iter().map(|name| name.len()).sum();
+        let mut out = Vec::with_capacity(bytes + 192);
+        let mut member = |name: &str, value: Option<&str>| {
+            out.extend_from_slice(name.as_bytes());
+            match value {
+                Some(value) => json::write_string(value, &mut out),
+                None => out.extend_from_slice(b"null"),
+            }
+        };
+        member("{\"requested_model\":", Some(&self.requested_model));
+        member(",\"requested_provider\":", self.requested_provider.as_deref());
+        member(",\"used_model\":", Some(&self.used_model));
+        member(",\"used_provider\":", Some(&self.used_provider));
+        member(",\"underlying_used_model\":", Some(&self.underlying_used_model));
+        member(",\"request_id\":", Some(&self.request_id));
+        out
+    }
+
+    /// The attempts, in order; last the one that answered, if one did.
+    fn attempts(&self, answered_ms: Option<u64>, out: &mut Vec<u8>) {
+        let answered = answered_ms.map(|latency_ms| AttemptNote {
             provider: self.used_provider.clone(),
             model: self.used_model.clone(),
             status: 200,
             error: None,
             latency_ms,
-        };
-        self.render(Some(&answered))
+        });
+        out.extend_from_slice(b",\"attempts\":");
+        let attempts: Vec<&AttemptNote> = self.earlier.iter().chain(&answered).collect();
+        write(&attempts, out);
     }
 
-    /// The `metadata` object of an error, after all attempts.
-    pub fn failure_metadata(&self) -> Vec<u8> {
-        self.render(None)
-    }
-
-    fn render(&self, answered: Option<&AttemptNote>) -> Vec<u8> {
-        let mut attempts: Vec<&AttemptNote> = self.earlier.iter().collect();
-        attempts.extend(answered);
-        if attempts.len() < 2 {
-            attempts.clear();
+    /// Why the answer was cut short, where it was, and the end.
+    fn close(&self, mut out: Vec<u8>) -> Vec<u8> {
+        if let Some(cut) = &self.cut {
+            out.extend_from_slice(b",\"error\":");
+            write(cut, &mut out);
         }
-        let metadata = Metadata {
-            requested_model: &self.requested_model,
-            requested_provider: self.requested_provider.as_deref(),
-            used_model: &self.used_model,
-            used_provider: &self.used_provider,
-            underlying_used_model: &self.underlying_used_model,
-            request_id: &self.request_id,
-            attempts,
-            error: self.cut.as_ref(),
+        out.push(b'}');
+        out
+    }
+}
+
+/// Appends a value as JSON.
+fn write(value: &impl Serialize, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail, and names and numbers always have a JSON form.
+    let _ = serde_json::to_writer(out, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(written: &[u8]) -> Value {
+        serde_json::from_slice(written).unwrap()
+    }
+
+    #[test]
+    fn metadata_tells_of_attempts_only_where_there_was_more_than_one() {
+        let mut envelope =
+            Envelope { requested_model: "a\"b".into(), request_id: "r".into(), ..Envelope::default() };
+        let names = json!({"requested_model": "a\"b", "requested_provider": null, "used_model": "",
+            "used_provider": "", "underlying_used_model": "", "request_id": "r"});
+        assert_eq!(read(&envelope.metadata(5)), names);
+        assert_eq!(read(&envelope.failure_metadata()), names);
+        let note = |status, error: Option<&str>, latency_ms| json!({"provider": "", "model": "", "status": status, "error": error, "latency_ms": latency_ms});
+        let failed = AttemptNote {
+            provider: String::new(),
+            model: String::new(),
+            status: 500,
+            error: Some("e".into()),
+            latency_ms: 3,
         };
-        serde_json::to_vec(&metadata).unwrap_or_else(|_| b"{}".to_vec())
+        envelope.earlier.push(failed.clone());
+        let attempts = json!([note(500, Some("e"), 3), note(200, None, 5)]);
+        assert_eq!(read(&envelope.metadata(5))["attempts"], attempts);
+        assert_eq!(read(&envelope.failure_metadata()), names);
+        envelope.earlier.push(failed);
+        envelope.cut = Some(Cut { code: "c", message: "m".into() });
+        let failure = read(&envelope.failure_metadata());
+        assert_eq!(failure["attempts"], json!([note(500, Some("e"), 3), note(500, Some("e"), 3)]));
+        assert_eq!(failure["error"], json!({"code": "c", "message": "m"}));
     }
 }

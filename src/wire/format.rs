@@ -348,9 +348,8 @@ impl Reply {
         envelope: &Envelope,
     ) -> Result<Self, DecodeError> {
         let Some(codec) = format.codec() else {
-            // Start of ids for tool calls that come without one: unique per attempt.
-            let made_up = format!("call_{}", envelope.fallback_id.trim_start_matches("chatcmpl-"));
-            return openai::Reply::decode(body, reading.quirks, reading.think_tags, &made_up)
+            // Ids for tool calls that come without one begin with what is unique per attempt.
+            return openai::Reply::decode(body, reading.quirks, reading.think_tags, &envelope.fallback_id)
                 .map(|reply| Self::Forwarded(Box::new(reply)));
         };
         if body.iter().all(u8::is_ascii_whitespace) {

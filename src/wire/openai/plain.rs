@@ -2,63 +2,38 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
 use super::choice::Choices;
 use super::finish;
+use crate::json::scan::Cursor;
 
-/// A string that borrows from the event where it can.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// One choice, as far as the fast path looks.
-#[derive(Deserialize)]
+/// One choice that needs no change as far as it alone tells.
+#[derive(Default)]
 struct ChoiceView<'a> {
     index: u32,
-    #[serde(borrow)]
     delta: DeltaView<'a>,
-    #[serde(borrow)]
-    finish_reason: Option<Text<'a>>,
-    message: Option<IgnoredAny>,
-    usage: Option<IgnoredAny>,
-    error: Option<IgnoredAny>,
+    finish_reason: Option<Cow<'a, str>>,
 }
 
-/// A delta; a `content` that is not a string or null fails the parse, and so takes the slow path.
-#[derive(Deserialize)]
+/// A delta.
+#[derive(Default)]
 struct DeltaView<'a> {
-    role: Option<IgnoredAny>,
-    #[serde(borrow)]
-    content: Option<Text<'a>>,
-    #[serde(borrow)]
-    refusal: Option<Text<'a>>,
-    #[serde(borrow)]
-    reasoning: Option<Text<'a>>,
-    #[serde(borrow)]
-    tool_calls: Option<Vec<CallView<'a>>>,
-    reasoning_content: Option<IgnoredAny>,
-    reasoning_details: Option<IgnoredAny>,
-    images: Option<IgnoredAny>,
-    audio: Option<IgnoredAny>,
-    function_call: Option<IgnoredAny>,
+    role: bool,
+    content: Option<Cow<'a, str>>,
+    refusal: Option<Cow<'a, str>>,
+    reasoning: Option<Cow<'a, str>>,
+    /// Two fragments of calls in one event are rare: the slow path numbers them.
+    call: Option<CallView<'a>>,
+    /// An image, audio, a call of the old kind.
+    other: bool,
 }
 
-#[derive(Deserialize)]
+/// A fragment of a tool call; what is empty is not given.
+#[derive(Default)]
 struct CallView<'a> {
     index: Option<u32>,
-    #[serde(borrow)]
-    id: Option<Text<'a>>,
-    #[serde(borrow)]
-    function: Option<FunctionView<'a>>,
-}
-
-#[derive(Deserialize)]
-struct FunctionView<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    arguments: Option<Text<'a>>,
+    id: Option<Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
+    arguments: Option<Cow<'a, str>>,
 }
 
 /// What an event's choices hold.
@@ -72,44 +47,118 @@ pub struct Seen {
 
 /// Takes an event's `choices` as they are, if that is right. `None`: they need rewriting, nothing was noted.
 pub fn accept(written: &str, choices: &mut Choices) -> Option<Seen> {
-    let views: Vec<ChoiceView<'_>> = serde_json::from_str(written).ok()?;
-    if choices.think_tags() || !views.iter().all(|view| is_plain(view, choices)) {
+    if choices.think_tags() {
         return None;
     }
+    // Almost always it is one choice, which needs no list.
+    let (mut first, mut more) = (None, Vec::new());
+    let mut cursor = Cursor::new(written);
+    cursor.array(|cursor| {
+        let view = choice(cursor)?;
+        if !is_plain(&view, choices) {
+            return None;
+        }
+        match first {
+            None => first = Some(view),
+            Some(_) => more.push(view),
+        }
+        Some(())
+    })?;
+    cursor.end()?;
     let mut seen = Seen::default();
-    for view in &views {
+    for view in first.iter().chain(&more) {
         note(view, choices, &mut seen);
     }
     Some(seen)
+}
+
+/// Fills a place that is still empty: a member that is given twice is nothing to pass on unseen.
+fn fill<T>(place: &mut Option<T>, value: Option<T>) -> Option<()> {
+    if place.is_some() {
+        return None;
+    }
+    *place = value;
+    Some(())
+}
+
+/// Fills a place with a string, or with null.
+fn fill_text<'a>(cursor: &mut Cursor<'a>, place: &mut Option<Cow<'a, str>>) -> Option<()> {
+    let text = match cursor.string_or_null()? {
+        Some(text) => Some(text.decode()?),
+        None => None,
+    };
+    fill(place, text)
+}
+
+/// Reads one choice; `None` when something in it needs a look or a change.
+fn choice<'a>(cursor: &mut Cursor<'a>) -> Option<ChoiceView<'a>> {
+    let (mut index, mut delta, mut finish_reason) = (None, None, None);
+    cursor.object(|cursor, name| match name.plain()? {
+        "index" => fill(&mut index, Some(u32::try_from(cursor.whole()?).ok()?)),
+        "delta" => fill(&mut delta, Some(delta_of(cursor)?)),
+        "finish_reason" => fill_text(cursor, &mut finish_reason),
+        "message" | "usage" | "error" => (!cursor.given()?).then_some(()),
+        _ => cursor.skip(),
+    })?;
+    Some(ChoiceView { index: index?, delta: delta?, finish_reason })
+}
+
+/// Reads a delta.
+fn delta_of<'a>(cursor: &mut Cursor<'a>) -> Option<DeltaView<'a>> {
+    let mut view = DeltaView::default();
+    cursor.object(|cursor, name| match name.plain()? {
+        "role" if view.role => None,
+        "role" => cursor.given().map(|given| view.role = given),
+        "content" => fill_text(cursor, &mut view.content),
+        "refusal" => fill_text(cursor, &mut view.refusal),
+        "reasoning" => fill_text(cursor, &mut view.reasoning),
+        "tool_calls" if cursor.null()? => Some(()),
+        "tool_calls" => cursor.array(|cursor| {
+            let call = call_of(cursor)?;
+            fill(&mut view.call, Some(call))
+        }),
+        "images" | "audio" | "function_call" => cursor.given().map(|given| view.other |= given),
+        "reasoning_content" | "reasoning_details" => (!cursor.given()?).then_some(()),
+        _ => cursor.skip(),
+    })?;
+    Some(view)
+}
+
+/// Reads a fragment of a tool call.
+fn call_of<'a>(cursor: &mut Cursor<'a>) -> Option<CallView<'a>> {
+    let mut view = CallView::default();
+    cursor.object(|cursor, name| match name.plain()? {
+        "index" if cursor.null()? => Some(()),
+        "index" => fill(&mut view.index, Some(u32::try_from(cursor.whole()?).ok()?)),
+        "id" => fill_text(cursor, &mut view.id),
+        "function" if cursor.null()? => Some(()),
+        "function" => cursor.object(|cursor, name| match name.plain()? {
+            "name" => fill_text(cursor, &mut view.name),
+            "arguments" => fill_text(cursor, &mut view.arguments),
+            _ => cursor.skip(),
+        }),
+        _ => cursor.skip(),
+    })?;
+    Some(view)
 }
 
 /// True when nothing of this choice needs a change.
 fn is_plain(view: &ChoiceView<'_>, choices: &Choices) -> bool {
     let state = choices.get(view.index);
     let delta = &view.delta;
-    let untouched = view.message.is_none()
-        && view.usage.is_none()
-        && view.error.is_none()
-        && delta.reasoning_content.is_none()
-        && delta.reasoning_details.is_none();
-    let role = delta.role.is_some() || state.is_some_and(|state| state.role_sent);
-    let calls = delta.tool_calls.as_deref().unwrap_or_default();
-    // Two fragments of new calls in one event are rare: the slow path numbers them.
-    let tools = calls.len() <= 1 && calls.iter().all(|call| call_is_plain(call, state));
-    let any_tool = !calls.is_empty() || state.is_some_and(|state| state.tools.any());
+    let role = delta.role || state.is_some_and(|state| state.role_sent);
+    let tools = delta.call.as_ref().is_none_or(|call| call_is_plain(call, state));
+    let any_tool = delta.call.is_some() || state.is_some_and(|state| state.tools.any());
     let repeated = view.finish_reason.is_some() && state.is_some_and(|state| state.finished);
-    let finish =
-        view.finish_reason.as_ref().is_none_or(|word| finish::is_exact(&word.0, any_tool)) && !repeated;
-    untouched && role && tools && finish
+    let finish = view.finish_reason.as_ref().is_none_or(|word| finish::is_exact(word, any_tool)) && !repeated;
+    role && tools && finish
 }
 
 fn call_is_plain(call: &CallView<'_>, state: Option<&super::choice::Choice>) -> bool {
-    let text =
-        |text: &Option<Text<'_>>| text.as_ref().map_or(String::new(), |text| text.0.clone().into_owned());
-    let id = text(&call.id);
-    let name = call.function.as_ref().map_or(String::new(), |function| text(&function.name));
+    let id = call.id.as_deref().unwrap_or_default();
+    let name = call.name.as_deref().unwrap_or_default();
     match state {
-        Some(state) => state.tools.is_plain(call.index, &id, &name),
+        Some(state) => state.tools.is_plain(call.index, id, name),
         None => call.index == Some(0) && !id.is_empty() && !name.is_empty(),
     }
 }
@@ -118,22 +167,18 @@ fn call_is_plain(call: &CallView<'_>, state: Option<&super::choice::Choice>) -> 
 fn note(view: &ChoiceView<'_>, choices: &mut Choices, seen: &mut Seen) {
     let delta = &view.delta;
     for text in [&delta.content, &delta.refusal, &delta.reasoning].into_iter().flatten() {
-        seen.content |= !text.0.is_empty();
-        choices.deliver(&text.0);
+        seen.content |= !text.is_empty();
+        choices.deliver(text);
     }
-    seen.content |= delta.images.is_some() || delta.audio.is_some() || delta.function_call.is_some();
-    for call in delta.tool_calls.as_deref().unwrap_or_default() {
-        seen.content = true;
-        if let Some(arguments) = call.function.as_ref().and_then(|function| function.arguments.as_ref()) {
-            choices.deliver(&arguments.0);
-        }
+    seen.content |= delta.other || delta.call.is_some();
+    if let Some(arguments) = delta.call.as_ref().and_then(|call| call.arguments.as_ref()) {
+        choices.deliver(arguments);
     }
     let Some(state) = choices.get_or_open(view.index) else { return };
     state.role_sent = true;
-    for call in delta.tool_calls.as_deref().unwrap_or_default() {
-        let id = call.id.as_ref().map_or("", |id| &id.0);
-        let name = call.function.as_ref().and_then(|f| f.name.as_ref()).map_or("", |name| &name.0);
-        state.tools.place(call.index, id, name);
+    if let Some(call) = &delta.call {
+        let id = call.id.as_deref().unwrap_or_default();
+        state.tools.place(call.index, id, call.name.as_deref().unwrap_or_default());
     }
     if view.finish_reason.is_some() {
         state.finished = true;

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{error, finish, rewrite, usage};
+use crate::json::scan::Cursor;
 use crate::json::{self, Edit, Members};
 use crate::money::Usd;
 use crate::wire::usage::{Metered, UsageObject, render};
@@ -25,46 +24,8 @@ pub struct Reply {
     pub service_tier: Option<String>,
 }
 
-/// One choice, as far as passing it on needs a look.
-#[derive(Deserialize)]
-struct ChoiceView<'a> {
-    #[expect(dead_code, reason = "must be there")]
-    index: u32,
-    #[serde(borrow)]
-    finish_reason: Option<Cow<'a, str>>,
-    message: MessageView,
-    usage: Option<IgnoredAny>,
-    error: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct MessageView {
-    #[expect(dead_code, reason = "must be there")]
-    role: IgnoredAny,
-    #[expect(dead_code, reason = "must be a string or null")]
-    content: Option<crate::chat::Text>,
-    tool_calls: Option<Vec<CallView>>,
-    reasoning_content: Option<IgnoredAny>,
-    reasoning_details: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "a call with all of these needs no change")]
-struct CallView {
-    id: crate::chat::Text,
-    r#type: IgnoredAny,
-    function: FunctionView,
-}
-
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "a call with all of these needs no change")]
-struct FunctionView {
-    name: crate::chat::Text,
-    arguments: crate::chat::Text,
-}
-
 impl Reply {
-    /// Reads a reply. `made_up_id` is the start of ids for tool calls that came without one.
+    /// Reads a reply. Tool calls that came without an id get one that begins with what is in `fallback_id`.
     ///
     /// # Errors
     /// What is not a chat completion: an error in a 200, HTML, nothing at all.
@@ -72,7 +33,7 @@ impl Reply {
         body: &[u8],
         quirks: &Quirks,
         think_tags: bool,
-        made_up_id: &str,
+        fallback_id: &str,
     ) -> Result<Self, DecodeError> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(DecodeError::Invalid("it answered with an empty body".to_owned()));
@@ -80,10 +41,7 @@ impl Reply {
         let unreadable = || DecodeError::Invalid("its answer is not a JSON object".to_owned());
         let text = std::str::from_utf8(body).map_err(|_| unreadable())?;
         let members = Members::parse(text).map_err(|_| unreadable())?;
-        if let Some(written) =
-            members.get(text, "error").filter(|written| !matches!(*written, "null" | "\"\""))
-        {
-            let _ = written;
+        if members.get(text, "error").is_some_and(|written| !matches!(written, "null" | "\"\"")) {
             return Err(DecodeError::Fault(error::decode_error(200, body)));
         }
         let written = members.get(text, "choices").filter(|choices| choices.starts_with('['));
@@ -93,11 +51,12 @@ impl Reply {
             }
             return Err(DecodeError::Invalid("its answer has no choices".to_owned()));
         };
-        let choices = match (think_tags, is_plain(written)) {
-            (false, true) => None,
-            _ => Some(rebuild(written, think_tags, made_up_id)?),
+        let choices = match !think_tags && is_plain(written) {
+            true => None,
+            false => Some(rebuild(written, think_tags, fallback_id)?),
         };
-        let metered = usage::find(&members, text, quirks);
+        // Choices that are plain were looked through: they hold no usage.
+        let metered = usage::find(&members, text, quirks, choices.is_some());
         let service_tier = members.get(text, "service_tier").and_then(|tier| serde_json::from_str(tier).ok());
         Ok(Self { choices, metered, service_tier, text: text.to_owned(), members })
     }
@@ -149,21 +108,100 @@ impl Reply {
 
 /// True when the choices can go to the client as they are.
 fn is_plain(written: &str) -> bool {
-    let Ok(views) = serde_json::from_str::<Vec<ChoiceView<'_>>>(written) else { return false };
-    !views.is_empty()
-        && views.iter().all(|view| {
-            let message = &view.message;
-            let tools = message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
-            view.usage.is_none()
-                && view.error.is_none()
-                && message.reasoning_content.is_none()
-                && message.reasoning_details.is_none()
-                && view.finish_reason.as_deref().is_none_or(|word| finish::is_exact(word, tools))
-        })
+    let mut cursor = Cursor::new(written);
+    let mut any = false;
+    let read = cursor.array(|cursor| {
+        any = true;
+        choice_is_plain(cursor)
+    });
+    read.is_some() && any && cursor.end().is_some()
+}
+
+/// Passes over a choice, unless something in it needs a look or a change.
+fn choice_is_plain(cursor: &mut Cursor<'_>) -> Option<()> {
+    let (mut index, mut tools, mut finish_reason) = (false, None, None);
+    cursor.object(|cursor, name| match name.plain()? {
+        "index" if !index => {
+            index = true;
+            u32::try_from(cursor.whole()?).ok().map(drop)
+        }
+        "message" if tools.is_none() => message_is_plain(cursor).map(|any| tools = Some(any)),
+        "finish_reason" if finish_reason.is_none() => {
+            finish_reason = cursor.string_or_null()?;
+            Some(())
+        }
+        "usage" | "error" => (!cursor.given()?).then_some(()),
+        "index" | "message" | "finish_reason" => None, // Given twice: which one counts would depend on the reader.
+        _ => cursor.skip(),
+    })?;
+    let tools = tools.filter(|_| index)?;
+    match finish_reason {
+        Some(word) if !finish::is_exact(&word.decode()?, tools) => None,
+        _ => Some(()),
+    }
+}
+
+/// Passes over a message, unless something in it needs a change: whether it calls tools.
+fn message_is_plain(cursor: &mut Cursor<'_>) -> Option<bool> {
+    let (mut role, mut content, mut tools) = (false, false, false);
+    cursor.object(|cursor, name| match name.plain()? {
+        "role" => {
+            role = true;
+            cursor.skip()
+        }
+        "content" if content => None,
+        "content" => {
+            content = true;
+            // It is decoded where it may hold half a character, and else measured.
+            cursor.string_or_null()?.map_or(Some(()), |text| text.length().map(drop))
+        }
+        "tool_calls" if cursor.null()? => Some(()),
+        "tool_calls" => cursor.array(|cursor| {
+            tools = true;
+            call_is_plain(cursor)
+        }),
+        "reasoning_content" | "reasoning_details" => (!cursor.given()?).then_some(()),
+        _ => cursor.skip(),
+    })?;
+    role.then_some(tools)
+}
+
+/// Passes over a tool call that has all it must have.
+fn call_is_plain(cursor: &mut Cursor<'_>) -> Option<()> {
+    let (mut id, mut kind, mut function) = (false, false, false);
+    cursor.object(|cursor, name| match name.plain()? {
+        "id" => {
+            id = true;
+            cursor.string()?.length().map(drop)
+        }
+        "type" => {
+            kind = true;
+            cursor.skip()
+        }
+        "function" => {
+            function = true;
+            let (mut name, mut arguments) = (false, false);
+            cursor.object(|cursor, member| match member.plain()? {
+                "name" => {
+                    name = true;
+                    cursor.string()?.length().map(drop)
+                }
+                "arguments" => {
+                    arguments = true;
+                    cursor.string()?.length().map(drop)
+                }
+                _ => cursor.skip(),
+            })?;
+            (name && arguments).then_some(())
+        }
+        _ => cursor.skip(),
+    })?;
+    (id && kind && function).then_some(())
 }
 
 /// Rebuilds the choices of a dialect.
-fn rebuild(written: &str, think_tags: bool, made_up_id: &str) -> Result<Vec<u8>, DecodeError> {
+fn rebuild(written: &str, think_tags: bool, fallback_id: &str) -> Result<Vec<u8>, DecodeError> {
+    let made_up_id = format!("call_{}", fallback_id.trim_start_matches("chatcmpl-"));
     let unreadable = |_| DecodeError::Invalid("its choices cannot be read".to_owned());
     let mut choices: Vec<Value> = serde_json::from_str(written).map_err(unreadable)?;
     if choices.is_empty() {
@@ -173,7 +211,7 @@ fn rebuild(written: &str, think_tags: bool, made_up_id: &str) -> Result<Vec<u8>,
         if choice.get("error").is_some_and(|error| !error.is_null()) {
             return Err(DecodeError::Fault(error::from_value(0, choice)));
         }
-        rewrite::reply_choice(choice, at, think_tags, made_up_id);
+        rewrite::reply_choice(choice, at, think_tags, &made_up_id);
         if let Some(choice) = choice.as_object_mut() {
             choice.shift_remove("usage");
         }

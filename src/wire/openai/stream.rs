@@ -11,6 +11,7 @@ use super::choice::Choices;
 use super::plain::{self, Seen};
 use super::usage;
 use super::{error, rewrite};
+use crate::json::scan::Cursor;
 use crate::json::{self, Edit, Members};
 use crate::money::Usd;
 use crate::wire::usage::{Metered, UsageObject, render};
@@ -191,35 +192,43 @@ impl Decoder {
         out: &mut Vec<u8>,
     ) -> Result<bool, DecodeError> {
         let text = std::str::from_utf8(data).map_err(|_| unreadable())?;
-        if text.trim() == "[DONE]" {
-            self.ended = true;
-            return self.check_content().map(|()| false);
-        }
-        if text.trim().is_empty() {
-            return Ok(false);
+        if !text.starts_with('{') {
+            match text.trim() {
+                "[DONE]" => {
+                    self.ended = true;
+                    return self.check_content().map(|()| false);
+                }
+                "" => return Ok(false),
+                _ => {}
+            }
         }
         let members = Members::parse(text).map_err(|_| unreadable())?;
         if members.get(text, "error").is_some_and(|error| !matches!(error, "null" | "\"\"")) {
             return Err(DecodeError::Fault(error::decode_error(0, data)));
         }
-        if let Some(metered) = usage::find(&members, text, &self.quirks) {
+        if let Some(metered) = usage::find(&members, text, &self.quirks, true) {
             self.metered = Some(metered);
         }
-        if let Some(tier) = members.get(text, "service_tier").and_then(|tier| serde_json::from_str(tier).ok())
-        {
-            self.service_tier = Some(tier);
+        if let Some(tier) = members.get(text, "service_tier") {
+            self.note_tier(tier);
         }
-        match members.get(text, "choices").map(str::trim) {
+        match members.get(text, "choices") {
             None | Some("null") if error::stands_alone(&members, text) => {
                 return Err(DecodeError::Fault(error::decode_error(0, data)));
             }
             None | Some("null") => self.without_choices(&members, text),
-            Some(written) if written.starts_with('[') && written.trim_start_matches('[').trim() == "]" => {
-                self.without_choices(&members, text);
-            }
+            Some(written) if is_empty_list(written) => self.without_choices(&members, text),
             Some(written) => return self.with_choices(&members, text, written, envelope, latency_ms, out),
         }
         Ok(false)
+    }
+
+    /// Keeps the tier that an event names. All events of a stream name the same one.
+    fn note_tier(&mut self, written: &str) {
+        let Some(tier) = Cursor::new(written).string().and_then(|tier| tier.decode()) else { return };
+        if self.service_tier.as_deref() != Some(&*tier) {
+            self.service_tier = Some(tier.into_owned());
+        }
     }
 
     /// A chunk without choices: usage is held back, anything else rides on the next chunk.
@@ -351,6 +360,11 @@ fn write_event(members: &Members, text: &str, edits: &[Edit<'_>], out: &mut Vec<
         }
     }
     out.extend_from_slice(b"\n\n");
+}
+
+/// True for a list of nothing. The value is known to be JSON.
+fn is_empty_list(written: &str) -> bool {
+    written.strip_prefix('[').is_some_and(|rest| rest.trim_start() == "]")
 }
 
 fn unreadable() -> DecodeError {

@@ -1,17 +1,15 @@
 //! Usage as OpenAI-compatible vendors report it: found wherever they put it, numbers kept exactly.
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::chat::Usage;
 use crate::json::Members;
+use crate::json::scan::Cursor;
 use crate::wire::Quirks;
 use crate::wire::usage::{COUNT_MAX, Metered, UsageObject, complete, count};
 
 /// What a usage object says, as far as it is counted.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
@@ -24,12 +22,10 @@ struct Counts {
     reasoning_tokens: Option<u64>,
     num_search_queries: Option<u64>,
     /// Whether there is one is all that counts.
-    #[serde(deserialize_with = "present")]
     cost: bool,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct PromptDetails {
     cached_tokens: Option<u64>,
     cache_write_tokens: Option<u64>,
@@ -37,19 +33,81 @@ struct PromptDetails {
     image_tokens: Option<u64>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct CompletionDetails {
     reasoning_tokens: Option<u64>,
     audio_tokens: Option<u64>,
     image_tokens: Option<u64>,
 }
 
-fn present<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(reader).map(|_| true)
+/// Reads a count into its place; `None` where it is not written as a whole number, or given twice.
+fn fill(cursor: &mut Cursor<'_>, place: &mut Option<u64>) -> Option<()> {
+    if cursor.null()? {
+        return place.is_none().then_some(());
+    }
+    place.replace(cursor.whole()?).is_none().then_some(())
+}
+
+impl PromptDetails {
+    fn scan(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let mut found = Self::default();
+        cursor.object(|cursor, name| match name.plain()? {
+            "cached_tokens" => fill(cursor, &mut found.cached_tokens),
+            "cache_write_tokens" => fill(cursor, &mut found.cache_write_tokens),
+            "audio_tokens" => fill(cursor, &mut found.audio_tokens),
+            "image_tokens" => fill(cursor, &mut found.image_tokens),
+            _ => cursor.skip(),
+        })?;
+        Some(found)
+    }
+}
+
+impl CompletionDetails {
+    fn scan(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let mut found = Self::default();
+        cursor.object(|cursor, name| match name.plain()? {
+            "reasoning_tokens" => fill(cursor, &mut found.reasoning_tokens),
+            "audio_tokens" => fill(cursor, &mut found.audio_tokens),
+            "image_tokens" => fill(cursor, &mut found.image_tokens),
+            _ => cursor.skip(),
+        })?;
+        Some(found)
+    }
 }
 
 impl Counts {
+    /// Of the text of an object whose counts are all written as counts, each of them once.
+    fn scan(text: &str) -> Option<Self> {
+        let mut found = Self::default();
+        let mut cursor = Cursor::new(text);
+        cursor.object(|cursor, name| match name.plain()? {
+            "prompt_tokens" => fill(cursor, &mut found.prompt_tokens),
+            "completion_tokens" => fill(cursor, &mut found.completion_tokens),
+            "total_tokens" => fill(cursor, &mut found.total_tokens),
+            "prompt_tokens_details" | "completion_tokens_details" if cursor.null()? => Some(()),
+            "prompt_tokens_details" => {
+                found.prompt_tokens_details.replace(PromptDetails::scan(cursor)?).is_none().then_some(())
+            }
+            "completion_tokens_details" => found
+                .completion_tokens_details
+                .replace(CompletionDetails::scan(cursor)?)
+                .is_none()
+                .then_some(()),
+            "prompt_cache_hit_tokens" => fill(cursor, &mut found.prompt_cache_hit_tokens),
+            "cached_tokens" => fill(cursor, &mut found.cached_tokens),
+            "cache_creation_input_tokens" => fill(cursor, &mut found.cache_creation_input_tokens),
+            "reasoning_tokens" => fill(cursor, &mut found.reasoning_tokens),
+            "num_search_queries" => fill(cursor, &mut found.num_search_queries),
+            "cost" => {
+                found.cost = true;
+                cursor.skip()
+            }
+            _ => cursor.skip(),
+        })?;
+        cursor.end()?;
+        Some(found)
+    }
+
     /// Of any object: what is no count is as if it were not there.
     fn of(object: &Map<String, Value>) -> Self {
         let at = |name: &str| count(object.get(name));
@@ -159,11 +217,7 @@ pub fn read(mut object: Map<String, Value>, quirks: &Quirks) -> Option<Metered> 
 /// Reads the text of a usage object that is as most upstreams write it: nothing has to be changed in it, and at most the
 /// tokens of reasoning are said once more. `None` for every other one.
 fn read_plain(text: &str, quirks: &Quirks) -> Option<Metered> {
-    // A list is taken for an object with the same fields in order, which it is not.
-    if text.contains('[') {
-        return None;
-    }
-    let counts: Counts = serde_json::from_str(text).ok()?;
+    let counts = Counts::scan(text)?;
     let usage = counts.usage(quirks)?;
     let of_completion = counts.completion_tokens_details.as_ref();
     let is_complete = counts.is_sane()
@@ -176,7 +230,10 @@ fn read_plain(text: &str, quirks: &Quirks) -> Option<Metered> {
     if !is_complete {
         return None;
     }
-    let mut text = text.to_owned();
+    // Room for what is said once more, and for the cost (`render`).
+    let mut owned = String::with_capacity(text.len() + 80);
+    owned.push_str(text);
+    let mut text = owned;
     if let Some(reasoning) = usage.reasoning.filter(|_| counts.reasoning_tokens.is_none()) {
         text.pop();
         text.push_str(",\"reasoning_tokens\":");
@@ -186,11 +243,18 @@ fn read_plain(text: &str, quirks: &Quirks) -> Option<Metered> {
     Some(Metered { usage, object: UsageObject::Text(text) })
 }
 
-/// Finds usage in a reply or an event, at the places the row names.
-pub fn find(members: &Members, text: &str, quirks: &Quirks) -> Option<Metered> {
+/// Where some put it whose stream ends with a choice and its usage.
+const IN_CHOICES: &str = "/choices/0/usage";
+
+/// Finds usage in a reply or an event, at the places the row names. `in_choices`: a choice may have some.
+pub fn find(members: &Members, text: &str, quirks: &Quirks, in_choices: bool) -> Option<Metered> {
     quirks.usage_pointers.iter().find_map(|pointer| {
+        if pointer == IN_CHOICES && !in_choices {
+            return None;
+        }
         let pointer = pointer.strip_prefix('/')?;
-        let (first, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
+        let end = pointer.bytes().position(|byte| byte == b'/').unwrap_or(pointer.len());
+        let (first, rest) = pointer.split_at(end);
         let written = members.get(text, first)?;
         // Cheap and certain: what does not name usage does not hold it.
         if written == "null" || (!rest.is_empty() && !written.contains("\"usage\"")) {
@@ -287,9 +351,9 @@ mod tests {
             for text in [text.clone(), text.replace(r#","total_tokens":7"#, ""), text.replace(":4", ":4.0")] {
                 let apart = read(object(&text), quirks).map(shown);
                 let members = Members::parse(&format!("{{\"usage\": {text}}}"));
-                let found = members
-                    .ok()
-                    .and_then(|found| find(&found, &format!("{{\"usage\": {text}}}"), quirks).map(shown));
+                let found = members.ok().and_then(|found| {
+                    find(&found, &format!("{{\"usage\": {text}}}"), quirks, true).map(shown)
+                });
                 assert_eq!(found, apart, "{text}");
             }
         }
