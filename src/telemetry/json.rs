@@ -53,10 +53,18 @@ where
         let now_ms = i64::try_from(now.as_millis()).unwrap_or(rfc3339::MAX_MS);
         let (time, level) = (rfc3339::format_ms(now_ms), event.metadata().level().as_str());
         let Line { message, fields, .. } = line;
-        writeln!(
-            writer,
-            "{{\"timestamp\":\"{time}\",\"level\":\"{level}\",\"message\":\"{message}\"{fields}}}"
-        )
+        let pieces = [
+            "{\"timestamp\":\"",
+            &time,
+            "\",\"level\":\"",
+            level,
+            "\",\"message\":\"",
+            &message,
+            "\"",
+            &fields,
+            "}\n",
+        ];
+        pieces.iter().try_for_each(|piece| writer.write_str(piece))
     }
 }
 
@@ -66,15 +74,26 @@ struct Line {
     message: String,
     /// The fields, each with a comma before it.
     fields: String,
-    /// Their names. There are a few, so that comparing is cheaper than hashing.
+    /// Their names.
     names: Vec<Cow<'static, str>>,
+    /// One bit for each name in use, [`OURS`] included: a name whose bit is not set is new, and is compared with none.
+    marks: u64,
 }
 
 impl Default for Line {
     fn default() -> Self {
         // The line of a call fits into it.
-        Self { message: String::new(), fields: String::with_capacity(768), names: Vec::with_capacity(24) }
+        let (fields, names) = (String::with_capacity(768), Vec::with_capacity(24));
+        let marks = OURS.iter().fold(0, |marks, name| marks | mark(name));
+        Self { message: String::new(), fields, names, marks }
     }
+}
+
+/// The bit of a name. Names differ in their length or at one of their ends, mostly.
+fn mark(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let end = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
+    1 << ((end(bytes.first()) + 2 * end(bytes.last()) + 29 * bytes.len()) % 64)
 }
 
 /// The name of a field; one that is a word of the language stands in the source with `r#` before it.
@@ -84,7 +103,7 @@ fn name(field: &Field) -> &'static str {
 
 impl Line {
     fn has(&self, name: &str) -> bool {
-        OURS.contains(&name) || self.names.iter().any(|known| known == name)
+        self.marks & mark(name) != 0 && (OURS.contains(&name) || self.names.iter().any(|known| known == name))
     }
 
     /// Begins a field under its own name, or behind a `_` when that is in use.
@@ -96,6 +115,7 @@ impl Line {
         self.fields.push_str(",\"");
         escape(&name, &mut self.fields);
         self.fields.push_str("\":");
+        self.marks |= mark(&name);
         self.names.push(name);
     }
 
@@ -181,6 +201,9 @@ impl Write for Escaping<'_> {
 
 /// Adds a text to one of JSON: quotes, backslashes and control characters are escaped.
 fn escape(text: &str, out: &mut String) {
+    if is_plain(text.as_bytes()) {
+        return out.push_str(text);
+    }
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
         // A byte below 0x80 is a whole character.
@@ -200,4 +223,28 @@ fn escape(text: &str, out: &mut String) {
         rest = characters.as_str();
     }
     out.push_str(rest);
+}
+
+/// True when nothing is to be escaped, as in almost every name and value: eight bytes are looked at in one step.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    if !words.iter().all(|word| is_plain_word(*word)) {
+        return false;
+    }
+    match text.last_chunk::<8>() {
+        _ if rest.is_empty() => true,
+        // The last word overlaps the one before.
+        Some(last) => is_plain_word(*last),
+        None => rest.iter().all(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)),
+    }
+}
+
+fn is_plain_word(word: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let word = u64::from_ne_bytes(word);
+    // Sets the top bit of a byte that is below `limit`, perhaps also of ones after it, and of none when no byte is.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & TOPS == 0
 }
