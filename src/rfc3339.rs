@@ -16,6 +16,13 @@ pub const MAX_MS: i64 = 253_402_300_799_999;
 /// `2026-01-31T09:30:00.250Z` for milliseconds since the epoch; clamped to the years 1970 to 9999, which are
 /// the only ones a stored time can lie in.
 pub fn format_ms(ms: i64) -> String {
+    let mut text = String::with_capacity(24);
+    push_ms(ms, &mut text);
+    text
+}
+
+/// Adds what [`format_ms`] gives to a text.
+pub fn push_ms(ms: i64, to: &mut String) {
     let at = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(ms.clamp(0, MAX_MS));
     // Between 0 and 9999.
     let year = u16::try_from(at.year()).unwrap_or_default();
@@ -28,7 +35,7 @@ pub fn format_ms(ms: i64) -> String {
         c[0], c[1], y[0], y[1], b'-', month[0], month[1], b'-', day[0], day[1], b'T', hour[0], hour[1], b':',
         minute[0], minute[1], b':', second[0], second[1], b'.', ms[0], ms[1], last, b'Z',
     ];
-    std::str::from_utf8(&text).unwrap_or_default().to_owned()
+    to.push_str(std::str::from_utf8(&text).unwrap_or_default());
 }
 
 /// The two digits of a number below 100.

@@ -70,8 +70,12 @@ impl Builder {
     }
 
     /// Adds x-ratelimit-* of the caller's own limits.
-    pub fn quota(self, quota: Snapshot) -> Self {
-        quota_headers(quota).fold(self, |builder, (name, value)| builder.with(name, value))
+    pub fn quota(mut self, quota: Snapshot) -> Self {
+        let headers = self.0.headers_mut();
+        quota_headers(quota, |name, value| {
+            headers.insert(name.clone(), value);
+        });
+        self
     }
 
     fn with(mut self, name: &HeaderName, value: HeaderValue) -> Self {
@@ -120,20 +124,18 @@ fn written_ms(ms: u128) -> HeaderValue {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("0ms"))
 }
 
-/// x-ratelimit-* of the caller's own limits.
-pub fn quota_headers(quota: Snapshot) -> impl Iterator<Item = (&'static HeaderName, HeaderValue)> {
-    let of = |[limit, remaining, reset]: [&'static HeaderName; 3], gauge: Gauge| {
-        [
-            (limit, written(gauge.limit.into())),
-            (remaining, written(gauge.remaining.into())),
-            (reset, written_ms(gauge.reset.as_millis())),
-        ]
-    };
-    let requests = [&names::LIMIT_REQUESTS, &names::REMAINING_REQUESTS, &names::RESET_REQUESTS];
-    let tokens = [&names::LIMIT_TOKENS, &names::REMAINING_TOKENS, &names::RESET_TOKENS];
-    let gauges =
-        [quota.requests.map(|gauge| of(requests, gauge)), quota.tokens.map(|gauge| of(tokens, gauge))];
-    gauges.into_iter().flatten().flatten()
+/// Gives x-ratelimit-* of the caller's own limits, one after the other.
+pub fn quota_headers(quota: Snapshot, mut add: impl FnMut(&'static HeaderName, HeaderValue)) {
+    if let Some(Gauge { limit, remaining, reset }) = quota.requests {
+        add(&names::LIMIT_REQUESTS, written(limit.into()));
+        add(&names::REMAINING_REQUESTS, written(remaining.into()));
+        add(&names::RESET_REQUESTS, written_ms(reset.as_millis()));
+    }
+    if let Some(Gauge { limit, remaining, reset }) = quota.tokens {
+        add(&names::LIMIT_TOKENS, written(limit.into()));
+        add(&names::REMAINING_TOKENS, written(remaining.into()));
+        add(&names::RESET_TOKENS, written_ms(reset.as_millis()));
+    }
 }
 
 /// The head of an error response.

@@ -126,9 +126,9 @@ impl Following {
         for (name, value) in &head.headers {
             add(&mut builder, HeaderName::from_bytes(name.as_bytes()).ok(), value);
         }
-        for header in quota_headers(own.quota) {
-            builder.append_header(header);
-        }
+        quota_headers(own.quota, |name, value| {
+            builder.append_header((name, value));
+        });
         let mut ours = |name: &HeaderName, value: &str| add(&mut builder, Some(name.clone()), value);
         ours(&names::REQUEST_ID, own.request_id);
         if replayed {
