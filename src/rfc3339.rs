@@ -16,32 +16,31 @@ pub const MAX_MS: i64 = 253_402_300_799_999;
 /// `2026-01-31T09:30:00.250Z` for milliseconds since the epoch; clamped to the years 1970 to 9999, which are
 /// the only ones a stored time can lie in.
 pub fn format_ms(ms: i64) -> String {
-    let at = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(ms.clamp(0, MAX_MS));
-    // Between 0 and 9999.
-    let year = u16::try_from(at.year()).unwrap_or_default();
     let mut text = String::with_capacity(24);
-    // Digit by digit, since every line of the log and every row of the ledger has one.
-    for (number, behind) in [
-        ((year / 100) as u8, ""),
-        ((year % 100) as u8, "-"),
-        (u8::from(at.month()), "-"),
-        (at.day(), "T"),
-        (at.hour(), ":"),
-        (at.minute(), ":"),
-        (at.second(), "."),
-        ((at.millisecond() / 10) as u8, ""),
-    ] {
-        text.push(digit(number / 10));
-        text.push(digit(number % 10));
-        text.push_str(behind);
-    }
-    text.push(digit((at.millisecond() % 10) as u8));
-    text.push('Z');
+    push_ms(ms, &mut text);
     text
 }
 
-fn digit(number: u8) -> char {
-    char::from(b'0' + number)
+/// Adds what [`format_ms`] gives to a text.
+pub fn push_ms(ms: i64, to: &mut String) {
+    let at = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(ms.clamp(0, MAX_MS));
+    // Between 0 and 9999.
+    let year = u16::try_from(at.year()).unwrap_or_default();
+    // Digit by digit, since every line of the log and every row of the ledger has one.
+    let [c, y] = [(year / 100) as u8, (year % 100) as u8].map(digits);
+    let [month, day] = [u8::from(at.month()), at.day()].map(digits);
+    let [hour, minute, second] = [at.hour(), at.minute(), at.second()].map(digits);
+    let (ms, [_, last]) = (digits((at.millisecond() / 10) as u8), digits((at.millisecond() % 10) as u8));
+    let text = [
+        c[0], c[1], y[0], y[1], b'-', month[0], month[1], b'-', day[0], day[1], b'T', hour[0], hour[1], b':',
+        minute[0], minute[1], b':', second[0], second[1], b'.', ms[0], ms[1], last, b'Z',
+    ];
+    to.push_str(std::str::from_utf8(&text).unwrap_or_default());
+}
+
+/// The two digits of a number below 100.
+fn digits(number: u8) -> [u8; 2] {
+    [b'0' + number / 10, b'0' + number % 10]
 }
 
 /// Milliseconds since the epoch of an RFC 3339 time with any offset; finer digits are cut. `None` when it is not

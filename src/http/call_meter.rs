@@ -241,15 +241,16 @@ impl CallMeter {
         let by = told.by.as_ref();
         let requested = self.requested_model.as_deref().map(shown_model);
         let model = by.map(|by| shown_model(&by.model));
+        // The message as a field, since as a format it would be formatted.
         tracing::info!(
-            request_id = %self.request_id, trace_id, key_id = self.record.key_id.as_deref(),
+            message = "request", request_id = %self.request_id, trace_id, key_id = self.record.key_id.as_deref(),
             project = self.project.as_deref(), route, requested_model = requested.as_deref(),
             provider = by.map(|by| &*by.provider), model = model.as_deref(), status,
             outcome = outcome.as_str(), error, stream, attempts,
             prompt_tokens = told.tokens.map(|(prompt, _)| prompt),
             completion_tokens = told.tokens.map(|(_, completion)| completion),
             estimated = told.estimated.then_some(true), charged_usd = told.charged.map(display),
-            duration_us, overhead_us, ttft_us, "request"
+            duration_us, overhead_us, ttft_us,
         );
     }
 }

@@ -3,27 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::HeaderMap;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
+use ulid::Ulid;
 
 use super::call_meter::CallMeter;
+use super::door::Wishes;
 use super::explain::render;
 use super::front::{Front, Limits};
 use super::idempotent::{self, Asked, Begun, Following, Leading, Own};
 use super::reply::{Builder, error_body, error_with_metadata};
 use super::unread::holding;
-use super::{door, stream};
+use super::{door, names, stream};
 use crate::chat::{ChatRequest, Routing, request};
 use crate::dispatch::{self, Dispatch, Order, Question, Step, explain};
 use crate::error::{Error, Shed};
 use crate::fleet::Fleet;
 use crate::policy::admission::Share;
-use crate::policy::quota::{Denied, Gauge, QuotaPermit, Snapshot};
+use crate::policy::quota::{Denied, QuotaPermit, Snapshot};
 use crate::policy::route::{Ask, session_hash};
 use crate::request_log::Logged;
 use crate::store::{KeyEntry, Member};
@@ -41,7 +42,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 /// What is known of a request before it is dispatched.
 struct Context {
     request_id: Arc<str>,
-    quota: Vec<(&'static str, String)>,
+    quota: Snapshot,
     limits: Limits,
 }
 
@@ -57,7 +58,7 @@ pub fn completions(
 async fn complete(request: HttpRequest, mut payload: Payload, front: Data<Front>) -> HttpResponse {
     let mut context = Context {
         request_id: door::request_id(request.headers()),
-        quota: Vec::new(),
+        quota: Snapshot::default(),
         limits: front.limits(),
     };
     let request_id = Arc::clone(&context.request_id);
@@ -68,22 +69,22 @@ async fn complete(request: HttpRequest, mut payload: Payload, front: Data<Front>
         Ok(Entered::Dispatched(dispatch, None)) => answer(dispatch, meter, context, &front).await,
         Ok(Entered::Dispatched(dispatch, Some(leading))) => {
             let (guard, shared) = (meter.hand_over(), front.clone());
-            let (request_id, quota) = (Arc::clone(&context.request_id), context.quota.clone());
+            let (request_id, quota) = (Arc::clone(&context.request_id), context.quota);
             let ping_interval = context.limits.ping_interval;
             let answering = async move { answer(dispatch, meter, context, &shared).await };
-            let own = Own { request_id: &request_id, quota: &quota, ping_interval };
+            let own = Own { request_id: &request_id, quota, ping_interval };
             Box::pin(idempotent::lead(leading, guard, answering, &own)).await
         }
         Ok(Entered::Follows(following)) => {
             let ping_interval = context.limits.ping_interval;
-            let own = Own { request_id: &context.request_id, quota: &context.quota, ping_interval };
+            let own = Own { request_id: &context.request_id, quota: context.quota, ping_interval };
             following.answer(meter, &own)
         }
         Ok(Entered::Explained(explanation)) => {
             meter.completed();
             let explanation = explanation.to_string();
             meter.said(explanation.as_bytes());
-            let builder = Builder::new(StatusCode::OK).header("x-request-id", &context.request_id);
+            let builder = Builder::new(StatusCode::OK).header(&names::REQUEST_ID, &context.request_id);
             builder.finish_with(explanation)
         }
         Err(error) => {
@@ -132,16 +133,17 @@ async fn enter(
     let parsed = request::parse(&body)?;
     let model = meter.asks(&parsed.model, parsed.stream);
     takes_calls(front)?;
-    let tags = door::tags(headers, &key.tags)?;
+    let wishes = Wishes::of(headers);
+    let tags = door::tags(wishes, &key.tags)?;
     let groups = front.keys.belongs(&key, &tags);
     let member = Member { key: Arc::clone(&key), groups };
     member.check_time(door::now_ms())?;
-    let deadline = door::deadline(headers, limits.request_timeout)?;
-    let share = share_of(headers, &key)?;
-    let ask = ask_of(&parsed, headers, &key.caller.key_id, key.handling.routing)?;
-    let strict = door::flag(headers, "x-gateway-strict")? || limits.strict;
+    let deadline = door::deadline(wishes, limits.request_timeout)?;
+    let share = share_of(wishes, &key)?;
+    let ask = ask_of(&parsed, wishes, &key.caller.key_id, key.handling.routing)?;
+    let strict = door::flag(wishes, &names::STRICT)? || limits.strict;
     let facts = facts_of(&parsed, &member, (model, tags), meter, front);
-    let explains = wants_explanation(headers, &key)?;
+    let explains = wants_explanation(wishes, &key)?;
     let asked = Asked { headers, key: &key, body: &body, deadline, explains };
     let leading = match idempotent::begin(front, &asked, &mut context.quota).await? {
         Begun::Follow(following) => return Ok(Entered::Follows(following)),
@@ -157,13 +159,13 @@ async fn enter(
         let question = Question { key: Some(member), ask, call, body, request, strict, deadline };
         return Box::pin(explained(front, &question)).await;
     }
-    let fallback_id = format!("chatcmpl-{:0>29}", call.call_id.to_string().to_lowercase());
     let fleet = front.fleet.clone().map(|fleet| (fleet, member.payers()));
     let (created_s, fetcher, session) = (door::now_ms() / 1000, front.fetcher.clone(), ask.session);
     let dispatch =
         Dispatch::assign(&front.supervisor, &front.load, (member, ask), (deadline, timer), move || {
             let request = Arc::new(parsed);
             Ok(Order {
+                fallback_id: fallback_id(call.call_id),
                 call,
                 body,
                 request,
@@ -175,12 +177,23 @@ async fn enter(
                 asked,
                 now_ms: door::now_ms,
                 fleet,
-                fallback_id,
                 created_s,
                 fetcher,
             })
         });
     dispatch.await.map(|dispatch| Entered::Dispatched(dispatch, leading))
+}
+
+/// The id of an answer whose provider gives it none: as long as those that clients know.
+fn fallback_id(call_id: Ulid) -> String {
+    const MARK: &str = "chatcmpl-000";
+    let mut digits = [0; ulid::ULID_LEN];
+    let digits = call_id.array_to_str(&mut digits);
+    digits.make_ascii_lowercase();
+    let mut id = String::with_capacity(MARK.len() + digits.len());
+    id.push_str(MARK);
+    id.push_str(digits);
+    id
 }
 
 /// What all attempts of a call share.
@@ -206,8 +219,8 @@ fn facts_of(
 }
 
 /// Whose turn it is in a provider's queue.
-fn share_of(headers: &HeaderMap, key: &KeyEntry) -> Result<Share, Error> {
-    let priority = door::priority(headers, key.handling.max_priority)?;
+fn share_of(wishes: Wishes<'_>, key: &KeyEntry) -> Result<Share, Error> {
+    let priority = door::priority(wishes, key.handling.max_priority)?;
     Ok(Share { key: Arc::clone(&key.caller.key_id), weight: key.handling.share, priority })
 }
 
@@ -236,7 +249,7 @@ async fn admitted(
         Some(fleet) => Box::pin(admitted_by(fleet, member, estimate)).await,
     };
     let shared = front.fleet.as_ref().and_then(|_| key.quota.fleet_snapshot());
-    context.quota = quota_headers(shared.unwrap_or_else(|| key.quota.snapshot(now)));
+    context.quota = shared.unwrap_or_else(|| key.quota.snapshot(now));
     permits.map_err(Error::from)
 }
 
@@ -250,8 +263,8 @@ async fn admitted_by(fleet: &Fleet, member: &Member, estimate: u64) -> Result<Ve
 }
 
 /// True when it is asked how the request would be routed, by a key that may.
-fn wants_explanation(headers: &HeaderMap, key: &KeyEntry) -> Result<bool, Error> {
-    let wanted = door::flag(headers, "x-gateway-explain")?;
+fn wants_explanation(wishes: Wishes<'_>, key: &KeyEntry) -> Result<bool, Error> {
+    let wanted = door::flag(wishes, &names::EXPLAIN)?;
     if wanted && !key.handling.explain {
         let message = "Your API key may not ask for explanations. Ask your operator to set `explain` for it.";
         return Err(Error::Forbidden(message.to_owned()));
@@ -279,14 +292,14 @@ fn takes_calls(front: &Front) -> Result<(), Error> {
 /// What routing is asked, headers included; `routing` is what the key says.
 pub fn ask_of(
     parsed: &ChatRequest,
-    headers: &HeaderMap,
+    wishes: Wishes<'_>,
     key_id: &str,
     routing: Option<Routing>,
 ) -> Result<Ask, Error> {
     let asked = Ask::of(parsed);
-    let session = door::ours(headers, "x-session-id")?;
-    let session = session.or(door::ours(headers, "x-session-affinity")?).or(parsed.affinity.as_deref());
-    let order = door::ours(headers, "x-gateway-provider-order")?.unwrap_or("");
+    let session = wishes.get(&names::SESSION_ID)?;
+    let session = session.or(wishes.get(&names::SESSION_AFFINITY)?).or(parsed.affinity.as_deref());
+    let order = wishes.get(&names::PROVIDER_ORDER)?.unwrap_or("");
     Ok(Ask {
         provider_order: order
             .split(',')
@@ -294,9 +307,9 @@ pub fn ask_of(
             .filter(|id| !id.is_empty())
             .map(str::to_owned)
             .collect(),
-        no_fallback: door::flag(headers, "x-gateway-no-fallback")?,
+        no_fallback: door::flag(wishes, &names::NO_FALLBACK)?,
         // The body has the first word; the header is for clients that cannot add a field.
-        routing: asked.routing.or(door::routing(headers)?).or(routing),
+        routing: asked.routing.or(door::routing(wishes)?).or(routing),
         session: session.map(|name| session_hash(key_id, name)),
         ..asked
     })
@@ -357,60 +370,30 @@ async fn answer(
 fn head(dispatch: &Dispatch, meter: &CallMeter, context: &Context) -> Builder {
     let envelope = dispatch.envelope();
     let mut builder = Builder::new(StatusCode::OK)
-        .header("x-request-id", &context.request_id)
-        .header("x-gateway-provider", &envelope.used_provider)
-        .header("x-gateway-model", &envelope.used_model)
-        .header("x-gateway-attempts", &dispatch.attempts().to_string())
-        .header("x-gateway-overhead-us", &meter.overhead_us().to_string());
+        .header(&names::REQUEST_ID, &context.request_id)
+        .header(&names::PROVIDER, &envelope.used_provider)
+        .header(&names::MODEL, &envelope.used_model)
+        .number(&names::ATTEMPTS, dispatch.attempts().into())
+        .number(&names::OVERHEAD_US, meter.overhead_us());
     if !dispatch.dropped().is_empty() {
-        builder = builder.header("x-gateway-dropped-params", &dispatch.dropped().join(","));
+        builder = builder.header(&names::DROPPED_PARAMS, &dispatch.dropped().join(","));
     }
-    for (name, value) in &context.quota {
-        builder = builder.header(name, value);
-    }
-    builder
+    builder.quota(context.quota)
 }
 
 /// An error after an upstream was involved.
 fn failed(dispatch: &Dispatch, error: &Error, meter: &mut CallMeter, context: &Context) -> HttpResponse {
     let metadata = dispatch.envelope().failure_metadata();
-    let mut builder = error_with_metadata(error, Some(&context.request_id), Some(dispatch.attempts()));
-    for (name, value) in &context.quota {
-        builder = builder.header(name, value);
-    }
+    let builder = error_with_metadata(error, Some(&context.request_id), Some(dispatch.attempts()));
     let body = error_body(error, Some(&metadata));
     meter.said(&body);
-    builder.finish_with(body)
+    builder.quota(context.quota).finish_with(body)
 }
 
 /// An error before anything was sent.
 fn refuse(error: &Error, meter: &mut CallMeter, context: &Context) -> HttpResponse {
-    let mut builder = error_with_metadata(error, Some(&context.request_id), None);
-    for (name, value) in &context.quota {
-        builder = builder.header(name, value);
-    }
+    let builder = error_with_metadata(error, Some(&context.request_id), None);
     let body = error_body(error, None);
     meter.said(&body);
-    builder.finish_with(body)
-}
-
-/// x-ratelimit-* of the caller's own limits.
-pub fn quota_headers(snapshot: Snapshot) -> Vec<(&'static str, String)> {
-    let mut headers = Vec::new();
-    let mut add = |names: [&'static str; 3], gauge: Option<Gauge>| {
-        let Some(Gauge { limit, remaining, reset }) = gauge else { return };
-        let [limit_name, remaining_name, reset_name] = names;
-        headers.push((limit_name, limit.to_string()));
-        headers.push((remaining_name, remaining.to_string()));
-        headers.push((reset_name, format!("{}ms", reset.as_millis())));
-    };
-    add(
-        ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
-        snapshot.requests,
-    );
-    add(
-        ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
-        snapshot.tokens,
-    );
-    headers
+    builder.quota(context.quota).finish_with(body)
 }

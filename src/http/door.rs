@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, UPGRADE,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, UPGRADE,
 };
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::body_room::BodyRoom;
+use super::names;
 use crate::chat::Routing;
 use crate::error::Error;
 use crate::policy::admission::Priority;
@@ -46,20 +47,33 @@ pub fn request_id(headers: &HeaderMap) -> Arc<str> {
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/');
         (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(plain)
     };
-    match text(headers, "x-request-id").filter(sane) {
+    match text(headers, &names::REQUEST_ID).filter(sane) {
         Some(id) => Arc::from(id),
-        None => Arc::from(format!("req_{}", ulid::Ulid::generate())),
+        None => made_up(),
     }
 }
 
+/// `req_` and a ULID.
+fn made_up() -> Arc<str> {
+    const MARK: [u8; 4] = *b"req_";
+    let mut id = [0; MARK.len() + ulid::ULID_LEN];
+    if let Some((mark, random)) = id.split_first_chunk_mut() {
+        *mark = MARK;
+        if let Some(random) = random.first_chunk_mut() {
+            ulid::Ulid::generate().array_to_str(random);
+        }
+    }
+    Arc::from(std::str::from_utf8(&id).unwrap_or_default())
+}
+
 /// A header as text.
-pub fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
 }
 
 /// 400 for a header of ours that cannot be understood.
-pub fn wrong_header(name: &str, why: &str) -> Error {
-    Error::invalid_code(format!("{name}: {why}."), Some(name), "invalid_header")
+pub fn wrong_header(name: &HeaderName, why: &str) -> Error {
+    Error::invalid_code(format!("{name}: {why}."), Some(name.as_str()), "invalid_header")
 }
 
 /// A header of ours; an empty one is not given. One that is no text or given twice is refused: who sent it
@@ -67,7 +81,7 @@ pub fn wrong_header(name: &str, why: &str) -> Error {
 ///
 /// # Errors
 /// 400 naming the header.
-pub fn ours<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Error> {
+pub fn ours<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Error> {
     let mut given = headers.get_all(name);
     let Some(value) = given.next() else { return Ok(None) };
     if given.next().is_some() {
@@ -77,13 +91,38 @@ pub fn ours<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, E
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
+/// The headers with which a request says how it is to be handled. Most requests have none, and then nothing is looked up.
+#[derive(Clone, Copy)]
+pub struct Wishes<'h>(Option<&'h HeaderMap>);
+
+impl<'h> Wishes<'h> {
+    /// Those of a request.
+    pub fn of(headers: &'h HeaderMap) -> Self {
+        Self(headers.keys().any(|name| is_wish(name.as_str())).then_some(headers))
+    }
+
+    /// One of them, as [`ours`] reads it.
+    ///
+    /// # Errors
+    /// 400 naming the header.
+    pub fn get(self, name: &HeaderName) -> Result<Option<&'h str>, Error> {
+        debug_assert!(is_wish(name.as_str()), "{name} is none of them");
+        self.0.map_or(Ok(None), |headers| ours(headers, name))
+    }
+}
+
+/// True for the names that begin as those of wishes do.
+fn is_wish(name: &str) -> bool {
+    name.starts_with("x-gateway-") || name.starts_with("x-session-")
+}
+
 /// What `x-gateway-routing` says counts most.
 ///
 /// # Errors
 /// 400 naming the header and its words.
-pub fn routing(headers: &HeaderMap) -> Result<Option<Routing>, Error> {
-    let name = "x-gateway-routing";
-    let Some(word) = ours(headers, name)? else { return Ok(None) };
+pub fn routing(wishes: Wishes<'_>) -> Result<Option<Routing>, Error> {
+    let name = &names::ROUTING;
+    let Some(word) = wishes.get(name)? else { return Ok(None) };
     let known = Routing::parse(word);
     known.map(Some).ok_or_else(|| wrong_header(name, &format!("write one of {}", Routing::WORDS.join(", "))))
 }
@@ -92,9 +131,9 @@ pub fn routing(headers: &HeaderMap) -> Result<Option<Routing>, Error> {
 ///
 /// # Errors
 /// 400 naming the header and its words; 403 when it is more than the key allows.
-pub fn priority(headers: &HeaderMap, most: Priority) -> Result<Priority, Error> {
-    let name = "x-gateway-priority";
-    let Some(word) = ours(headers, name)? else { return Ok(most.min(Priority::Normal)) };
+pub fn priority(wishes: Wishes<'_>, most: Priority) -> Result<Priority, Error> {
+    let name = &names::PRIORITY;
+    let Some(word) = wishes.get(name)? else { return Ok(most.min(Priority::Normal)) };
     let known = Priority::parse(word)
         .ok_or_else(|| wrong_header(name, &format!("write one of {}", Priority::WORDS.join(", "))))?;
     if known <= most {
@@ -110,8 +149,8 @@ pub fn priority(headers: &HeaderMap, most: Priority) -> Result<Priority, Error> 
 ///
 /// # Errors
 /// 400 when it is neither that nor `false` or `0`.
-pub fn flag(headers: &HeaderMap, name: &str) -> Result<bool, Error> {
-    match ours(headers, name)? {
+pub fn flag(wishes: Wishes<'_>, name: &HeaderName) -> Result<bool, Error> {
+    match wishes.get(name)? {
         Some(yes) if yes.eq_ignore_ascii_case("true") || yes == "1" => Ok(true),
         Some(no) if !no.eq_ignore_ascii_case("false") && no != "0" => {
             Err(wrong_header(name, "write true or false"))
@@ -123,7 +162,7 @@ pub fn flag(headers: &HeaderMap, name: &str) -> Result<bool, Error> {
 /// The trace that a request belongs to, and what goes on of it. Whatever is wrong with the headers is as if they were
 /// not there: no call fails for it.
 pub fn traced(headers: &HeaderMap, sampler: Option<Sampler>) -> Option<Traced> {
-    let mut given = headers.get_all("traceparent");
+    let mut given = headers.get_all(&names::TRACEPARENT);
     let parent = match (given.next(), given.next()) {
         (Some(value), None) => value.to_str().ok().and_then(|text| Parent::parse(text.trim())),
         _ => None,
@@ -134,7 +173,7 @@ pub fn traced(headers: &HeaderMap, sampler: Option<Sampler>) -> Option<Traced> {
 
 /// `tracestate`, its lines joined; none where it is longer than everybody must carry.
 fn tracestate(headers: &HeaderMap) -> Option<Arc<str>> {
-    let mut lines = headers.get_all("tracestate").map(|line| line.to_str().unwrap_or_default().trim());
+    let mut lines = headers.get_all(&names::TRACESTATE).map(|line| line.to_str().unwrap_or_default().trim());
     let first = lines.next()?;
     let joined = lines.fold(Cow::Borrowed(first), |joined, line| Cow::Owned(format!("{joined},{line}")));
     (!joined.is_empty() && joined.len() <= STATE_MAX).then(|| Arc::from(&*joined))
@@ -145,11 +184,11 @@ fn tracestate(headers: &HeaderMap) -> Option<Arc<str>> {
 /// # Errors
 /// 401: a missing key where nothing was presented, else an invalid one, whatever was presented.
 pub fn authenticate(headers: &HeaderMap, keys: &KeyTable, now_ms: i64) -> Result<Arc<KeyEntry>, Error> {
-    let authorization = presented(headers, AUTHORIZATION.as_str());
+    let authorization = presented(headers, &AUTHORIZATION);
     let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
     let is_bearer = scheme.eq_ignore_ascii_case("bearer");
     let token = if is_bearer { token.trim() } else { "" };
-    let key = if token.is_empty() { presented(headers, "x-api-key") } else { token };
+    let key = if token.is_empty() { presented(headers, &names::API_KEY) } else { token };
     if !key.is_empty() {
         return keys.authenticate(key, now_ms);
     }
@@ -158,7 +197,7 @@ pub fn authenticate(headers: &HeaderMap, keys: &KeyTable, now_ms: i64) -> Result
 }
 
 /// What a credential header holds; bytes that are no text stand for a key that cannot be right.
-fn presented<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+fn presented<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
     headers.get(name).map_or("", |value| value.to_str().unwrap_or("not a text").trim())
 }
 
@@ -167,28 +206,34 @@ fn presented<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
 /// # Errors
 /// 413, 415.
 pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<(), Error> {
-    let kind = text(headers, CONTENT_TYPE.as_str()).unwrap_or("");
-    let essence = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    if essence != "application/json" && !(essence.starts_with("application/") && essence.ends_with("+json")) {
+    let kind = text(headers, &CONTENT_TYPE).unwrap_or("");
+    let essence = kind.split(';').next().unwrap_or("").trim();
+    if !is_json(essence) {
         let message = "The body must be JSON: send `Content-Type: application/json`.";
         return Err(Error::UnsupportedMediaType(message.to_owned()));
     }
-    if text(headers, CONTENT_ENCODING.as_str())
-        .is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"))
-    {
+    if text(headers, &CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         let message = "Compressed bodies are not taken: send the body without `Content-Encoding`.";
         return Err(Error::UnsupportedMediaType(message.to_owned()));
     }
     // The server reads such a body to the end of the connection, whatever length it has.
-    if text(headers, UPGRADE.as_str()).is_some_and(|to| to.eq_ignore_ascii_case("websocket")) {
+    if text(headers, &UPGRADE).is_some_and(|to| to.eq_ignore_ascii_case("websocket")) {
         let message = "There is no WebSocket here: send the request without `Upgrade`.";
         return Err(Error::invalid_code(message, Some("upgrade"), "invalid_header"));
     }
-    let announced = text(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
+    let announced = text(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|announced| announced > limit) {
         return Err(Error::BodyTooLarge(limit));
     }
     Ok(())
+}
+
+/// True for the media types of JSON, in whatever case.
+fn is_json(essence: &str) -> bool {
+    essence.eq_ignore_ascii_case("application/json") || {
+        let essence = essence.to_ascii_lowercase();
+        essence.starts_with("application/") && essence.ends_with("+json")
+    }
 }
 
 /// Reads the body, at most `limit` bytes, within `patience`.
@@ -240,11 +285,11 @@ pub async fn read_body(
 ///
 /// # Errors
 /// 400 when there are too many, or one is not `name=value`.
-pub fn tags(headers: &HeaderMap, of_key: &Tags) -> Result<Tags, Error> {
-    let Some(given) = ours(headers, "x-gateway-tags")? else {
+pub fn tags(wishes: Wishes<'_>, of_key: &Tags) -> Result<Tags, Error> {
+    let Some(given) = wishes.get(&names::TAGS)? else {
         return Ok(Arc::clone(of_key));
     };
-    let wrong = |why: &str| wrong_header("x-gateway-tags", why);
+    let wrong = |why: &str| wrong_header(&names::TAGS, why);
     let mut tags = Vec::new();
     for pair in given.split(',') {
         let (name, value) =
@@ -271,9 +316,9 @@ pub fn tags(headers: &HeaderMap, of_key: &Tags) -> Result<Tags, Error> {
 ///
 /// # Errors
 /// 400 when it is not a number from 1.
-pub fn deadline(headers: &HeaderMap, most: Duration) -> Result<Instant, Error> {
-    let name = "x-gateway-timeout-ms";
-    let wanted = match ours(headers, name)? {
+pub fn deadline(wishes: Wishes<'_>, most: Duration) -> Result<Instant, Error> {
+    let name = &names::TIMEOUT_MS;
+    let wanted = match wishes.get(name)? {
         None => most,
         Some(given) => {
             let ms = given.parse::<u64>().ok().filter(|ms| *ms > 0);

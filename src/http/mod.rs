@@ -11,6 +11,7 @@ mod explain;
 pub mod front;
 pub mod idempotent;
 pub mod models;
+mod names;
 pub mod ops;
 pub mod readiness;
 pub mod reply;

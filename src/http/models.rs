@@ -8,10 +8,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Serialize, Serializer};
 
 use super::call_meter::CallMeter;
-use super::door;
 use super::front::Front;
 use super::reply::{Builder, error_response};
 use super::unread::holding;
+use super::{door, names};
 use crate::catalog::{Capabilities, Capability, Offer, Price};
 use crate::error::Error;
 use crate::money::{Usd, format_units};
@@ -80,7 +80,7 @@ fn respond(
     match answered {
         Ok(body) => {
             meter.completed();
-            Builder::new(StatusCode::OK).header("x-request-id", &id).finish_with(body)
+            Builder::new(StatusCode::OK).header(&names::REQUEST_ID, &id).finish_with(body)
         }
         Err(error) => {
             meter.failed(&error);

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use actix_web::body::BodyStream;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER};
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::names;
 use crate::error::Error;
+use crate::policy::quota::{Gauge, Snapshot};
 
 /// `{"error": {...}}`.
 #[derive(Serialize)]
@@ -44,35 +47,94 @@ pub fn error_response(error: &Error, request_id: Option<&str>) -> HttpResponse {
     error_with_metadata(error, request_id, None).finish_with(error_body(error, None))
 }
 
-/// A response builder that knows how to end.
-pub struct Builder(HttpResponseBuilder);
+/// The head of a response that knows how to end.
+pub struct Builder(HttpResponse);
 
 impl Builder {
     /// A response of this status.
     pub fn new(status: StatusCode) -> Self {
-        Self(HttpResponseBuilder::new(status))
+        Self(HttpResponse::new(status))
     }
 
     /// Adds a header, unless its value cannot be one.
-    pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.0.insert_header((HeaderName::from_static(name), value));
+    pub fn header(self, name: &HeaderName, value: &str) -> Self {
+        match HeaderValue::from_str(value) {
+            Ok(value) => self.with(name, value),
+            Err(_) => self,
         }
+    }
+
+    /// Adds a number.
+    pub fn number(self, name: &HeaderName, number: u64) -> Self {
+        self.with(name, written(number))
+    }
+
+    /// Adds x-ratelimit-* of the caller's own limits.
+    pub fn quota(mut self, quota: Snapshot) -> Self {
+        let headers = self.0.headers_mut();
+        quota_headers(quota, |name, value| {
+            headers.insert(name.clone(), value);
+        });
+        self
+    }
+
+    fn with(mut self, name: &HeaderName, value: HeaderValue) -> Self {
+        self.0.headers_mut().insert(name.clone(), value);
         self
     }
 
     /// Ends it with a JSON body.
-    pub fn finish_with(mut self, body: impl Into<bytes::Bytes>) -> HttpResponse {
-        self.0.content_type("application/json").body(body.into())
+    pub fn finish_with(self, body: impl Into<bytes::Bytes>) -> HttpResponse {
+        let Self(response) = self.with(&CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.set_body(body.into()).map_into_boxed_body()
     }
 
     /// Ends it with a stream of events.
-    pub fn finish_stream<S>(mut self, events: S) -> HttpResponse
+    pub fn finish_stream<S>(self, events: S) -> HttpResponse
     where
         S: futures_util::Stream<Item = Result<bytes::Bytes, actix_web::Error>> + 'static,
     {
-        self.0.insert_header(("cache-control", "no-cache")).insert_header(("x-accel-buffering", "no"));
-        self.0.content_type("text/event-stream").streaming(events)
+        let Self(response) = self
+            .with(&CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+            .with(&names::ACCEL_BUFFERING, HeaderValue::from_static("no"))
+            .with(&CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        response.set_body(BodyStream::new(events)).map_into_boxed_body()
+    }
+}
+
+/// A number as a header's value.
+fn written(number: u64) -> HeaderValue {
+    // How many attempts there were is most often this.
+    if number == 1 {
+        return HeaderValue::from_static("1");
+    }
+    let mut digits = itoa::Buffer::new();
+    // Digits are a value always.
+    HeaderValue::from_str(digits.format(number)).unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// Milliseconds as a header's value, such as `250ms`.
+fn written_ms(ms: u128) -> HeaderValue {
+    const UNIT: &str = "ms";
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(ms);
+    let mut text = String::with_capacity(digits.len() + UNIT.len());
+    text.push_str(digits);
+    text.push_str(UNIT);
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("0ms"))
+}
+
+/// Gives x-ratelimit-* of the caller's own limits, one after the other.
+pub fn quota_headers(quota: Snapshot, mut add: impl FnMut(&'static HeaderName, HeaderValue)) {
+    if let Some(Gauge { limit, remaining, reset }) = quota.requests {
+        add(&names::LIMIT_REQUESTS, written(limit.into()));
+        add(&names::REMAINING_REQUESTS, written(remaining.into()));
+        add(&names::RESET_REQUESTS, written_ms(reset.as_millis()));
+    }
+    if let Some(Gauge { limit, remaining, reset }) = quota.tokens {
+        add(&names::LIMIT_TOKENS, written(limit.into()));
+        add(&names::REMAINING_TOKENS, written(remaining.into()));
+        add(&names::RESET_TOKENS, written_ms(reset.as_millis()));
     }
 }
 
@@ -82,22 +144,21 @@ pub fn error_with_metadata(error: &Error, request_id: Option<&str>, attempts: Op
     let status = StatusCode::from_u16(class.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut builder = Builder::new(status);
     if let Some(id) = request_id {
-        builder = builder.header("x-request-id", id);
+        builder = builder.header(&names::REQUEST_ID, id);
     }
     if let Some(attempts) = attempts {
-        builder = builder.header("x-gateway-attempts", &attempts.to_string());
+        builder = builder.number(&names::ATTEMPTS, attempts.into());
     }
     if let Some(wait) = error.retry_after() {
         // Rounded up: coming back too early would only be refused again.
-        let ms = wait.as_micros().div_ceil(1000).max(1);
-        builder.0.insert_header((RETRY_AFTER, ms.div_ceil(1000).to_string()));
-        builder = builder.header("retry-after-ms", &ms.to_string());
+        let ms = u64::try_from(wait.as_micros().div_ceil(1000).max(1)).unwrap_or(u64::MAX);
+        builder = builder.number(&RETRY_AFTER, ms.div_ceil(1000)).number(&names::RETRY_AFTER_MS, ms);
     }
     if let Some(retry) = class.client_retry {
-        builder = builder.header("x-should-retry", if retry { "true" } else { "false" });
+        builder = builder.header(&names::SHOULD_RETRY, if retry { "true" } else { "false" });
     }
     if let Error::MethodNotAllowed { allow } = error {
-        builder.0.insert_header((ALLOW, HeaderValue::from_static(allow)));
+        builder = builder.with(&ALLOW, HeaderValue::from_static(allow));
     }
     builder
 }

@@ -75,6 +75,29 @@ fn text_from_outside_can_neither_break_a_line_nor_take_a_name() {
 }
 
 #[test]
+fn a_name_is_in_use_when_it_names_a_field_and_not_when_a_text_quotes_it() {
+    let objects = objects(|| {
+        let _call = info_span!("call", quoted = "from the span", route = "from the span").entered();
+        info!(text = r#","quoted":1,"#, after = ",", quoted_ = 2, route = "mine", level = 3, "later");
+        info!(
+            message = "first",
+            "message_" = "x",
+            timestamp = 1,
+            timestamp_ = 2,
+            "odd \"name\"" = 3,
+            "name\"" = 4
+        );
+    });
+    let expected = [
+        json!({"level": "INFO", "message": "later", "text": ",\"quoted\":1,", "after": ",", "quoted_": 2, "route": "mine",
+               "level_": 3, "quoted": "from the span"}),
+        json!({"level": "INFO", "message": "first", "message_": "x", "timestamp_": 1, "timestamp__": 2, "odd \"name\"": 3,
+               "name\"": 4, "quoted": "from the span", "route": "from the span"}),
+    ];
+    assert_eq!(objects, expected);
+}
+
+#[test]
 fn whatever_is_logged_is_json_that_says_the_same() {
     let every: String = (0..=0x2ff_u32).filter_map(char::from_u32).chain(['\u{2028}', '\u{1f600}']).collect();
     let written = objects(|| {
@@ -104,5 +127,8 @@ fn pretty_lines_are_for_human_eyes() {
         debug!("hidden");
     });
     assert_eq!(written.len(), 1);
+    assert!(written.first().unwrap().contains("ready listen=\"x\""), "{written:?}");
+    // A message that is given as a field is one.
+    let written = lines(false, Level::INFO, || info!(message = "ready", listen = "x"));
     assert!(written.first().unwrap().contains("ready listen=\"x\""), "{written:?}");
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::time::Instant;
 
+use super::super::door::Wishes;
 use super::super::reply::Fault;
-use super::super::{chat, door, explain};
+use super::super::{chat, door, explain, names};
 use super::keys::read_json;
 use super::query::Params;
 use super::shown::Shown;
@@ -39,13 +40,14 @@ pub(super) async fn question(
     let body = read_json(&request, body, BODY_MAX).await?;
     let parsed = request::parse(&body)?;
     let headers = request.headers();
+    let wishes = Wishes::of(headers);
     let caller = match &key {
         Some(key) => key.caller.clone(),
         None => Caller { key_id: Arc::from(NOBODY), project: None },
     };
     let routing = key.as_ref().and_then(|key| key.handling.routing);
     let question = Question {
-        ask: chat::ask_of(&parsed, headers, &caller.key_id, routing)?,
+        ask: chat::ask_of(&parsed, wishes, &caller.key_id, routing)?,
         call: Call::unmade(CallFacts {
             request_id: door::request_id(headers),
             caller,
@@ -61,7 +63,7 @@ pub(super) async fn question(
         key: key.map(|key| Member::of(key, &table)),
         body,
         request: Arc::new(parsed),
-        strict: door::flag(headers, "x-gateway-strict")? || shown.live.load().settings.strict,
+        strict: door::flag(wishes, &names::STRICT)? || shown.live.load().settings.strict,
         deadline: Instant::now() + PATIENCE,
     };
     let supervisor = shown.cells.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();

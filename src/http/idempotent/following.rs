@@ -13,13 +13,15 @@ use futures_util::stream::unfold;
 use tokio::time::Instant;
 
 use super::super::call_meter::CallMeter;
+use super::super::names;
+use super::super::reply::quota_headers;
 use super::super::stream::{self, PING};
 use super::leading::is_last_event;
 use super::{changed, too_late};
 use crate::actors::gauges::InFlightGuard;
 use crate::error::Error;
 use crate::policy::idempotency::{Answer, Head, Over, Read, Reader};
-use crate::policy::quota::QuotaPermit;
+use crate::policy::quota::{QuotaPermit, Snapshot};
 
 /// Bytes of a kept answer that are handed over at a time.
 const PIECE: usize = 64 * 1024;
@@ -48,7 +50,7 @@ pub struct Own<'a> {
     /// Id of this request.
     pub request_id: &'a str,
     /// What is left of its key's limits.
-    pub quota: &'a [(&'static str, String)],
+    pub quota: Snapshot,
     /// Silence after which a ping goes out.
     pub ping_interval: Duration,
 }
@@ -124,17 +126,17 @@ impl Following {
         for (name, value) in &head.headers {
             add(&mut builder, HeaderName::from_bytes(name.as_bytes()).ok(), value);
         }
-        let mut ours = |name: &'static str, value: &str| {
-            add(&mut builder, Some(HeaderName::from_static(name)), value);
-        };
-        ours("x-request-id", own.request_id);
-        own.quota.iter().for_each(|(name, value)| ours(name, value));
+        quota_headers(own.quota, |name, value| {
+            builder.append_header((name, value));
+        });
+        let mut ours = |name: &HeaderName, value: &str| add(&mut builder, Some(name.clone()), value);
+        ours(&names::REQUEST_ID, own.request_id);
         if replayed {
-            ours("x-gateway-idempotent-replay", "true");
-            ours("x-gateway-original-request-id", &head.request_id);
+            ours(&names::IDEMPOTENT_REPLAY, "true");
+            ours(&names::ORIGINAL_REQUEST_ID, &head.request_id);
         }
         if local {
-            ours("x-gateway-idempotency", "local");
+            ours(&names::IDEMPOTENCY, "local");
         }
         let body = Body {
             source,

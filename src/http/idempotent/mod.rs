@@ -16,36 +16,28 @@ mod records;
 
 use std::sync::Arc;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 pub use self::following::{Following, Own};
 pub use self::keeper::Keeper;
 pub use self::leading::{Leading, lead};
 use self::records::{Claimed, Records};
-use super::chat::{ROUTE, quota_headers};
-use super::door;
+use super::chat::ROUTE;
 use super::front::Front;
-use super::stream;
+use super::{door, names, stream};
 use crate::actors::gauges::{IdempotencyCounts, Idempotent};
 use crate::config::IdempotencySettings;
 use crate::error::{Error, Shed};
 use crate::policy::idempotency::{self, Digest, Reader, Rules, Table};
-use crate::policy::quota::QuotaPermit;
+use crate::policy::quota::{QuotaPermit, Snapshot};
 use crate::store::{KeyEntry, Store};
 
-/// The header.
-const HEADER: &str = "idempotency-key";
 /// Longest key, characters.
 const KEY_MAX: usize = 255;
 /// Headers of ours that change an answer.
-const ASKED_BY_HEADER: [&str; 5] = [
-    "x-gateway-no-fallback",
-    "x-gateway-provider-order",
-    "x-gateway-routing",
-    "x-gateway-strict",
-    "x-gateway-tags",
-];
+static ASKED_BY_HEADER: [&HeaderName; 5] =
+    [&names::NO_FALLBACK, &names::PROVIDER_ORDER, &names::ROUTING, &names::STRICT, &names::TAGS];
 
 /// What the cells share of it.
 pub struct Idempotency {
@@ -120,11 +112,7 @@ struct Named {
 /// # Errors
 /// 400 for a header that is no key, 409 for a key that was used for another request or whose answer is not kept, 429, 503
 /// when too many run, 504 when another one's answer does not begin in time.
-pub async fn begin(
-    front: &Front,
-    asked: &Asked<'_>,
-    quota: &mut Vec<(&'static str, String)>,
-) -> Result<Begun, Error> {
+pub async fn begin(front: &Front, asked: &Asked<'_>, quota: &mut Snapshot) -> Result<Begun, Error> {
     let Some(text) = key_of(asked.headers)?.filter(|_| !asked.explains) else { return Ok(Begun::Plain) };
     let named = named(asked, text);
     let mut cut = front.cut.clone();
@@ -149,12 +137,12 @@ pub async fn begin(
 
 /// The key, if one was sent.
 fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Error> {
-    if !headers.contains_key(HEADER) {
+    if !headers.contains_key(&names::IDEMPOTENCY_KEY) {
         return Ok(None);
     }
-    let key = door::ours(headers, HEADER)?.unwrap_or("");
+    let key = door::ours(headers, &names::IDEMPOTENCY_KEY)?.unwrap_or("");
     if key.is_empty() || key.len() > KEY_MAX || key.contains('\t') {
-        return Err(door::wrong_header(HEADER, "use 1 to 255 printable ASCII characters"));
+        return Err(door::wrong_header(&names::IDEMPOTENCY_KEY, "use 1 to 255 printable ASCII characters"));
     }
     Ok(Some(key))
 }
@@ -168,12 +156,7 @@ fn named(asked: &Asked<'_>, key: &str) -> Named {
 }
 
 /// Looks until it is clear: whoever joins one that comes to nothing is the next to lead.
-async fn found(
-    front: &Front,
-    asked: &Asked<'_>,
-    named: Named,
-    quota: &mut Vec<(&'static str, String)>,
-) -> Result<Begun, Error> {
+async fn found(front: &Front, asked: &Asked<'_>, named: Named, quota: &mut Snapshot) -> Result<Begun, Error> {
     let Named { name, fingerprint } = named;
     let table = &front.idempotency.table;
     let mut permit = None;
@@ -243,13 +226,13 @@ async fn claimed(front: &Front, asked: &Asked<'_>, named: Named) -> Result<Led, 
 fn admitted(
     permit: &mut Option<QuotaPermit>,
     key: &KeyEntry,
-    quota: &mut Vec<(&'static str, String)>,
+    quota: &mut Snapshot,
 ) -> Result<QuotaPermit, Error> {
     if let Some(permit) = permit.take() {
         return Ok(permit);
     }
     let admitted = key.quota.admit(0, std::time::Instant::now());
-    *quota = quota_headers(key.quota.snapshot(std::time::Instant::now()));
+    *quota = key.quota.snapshot(std::time::Instant::now());
     Ok(admitted?)
 }
 
