@@ -122,10 +122,10 @@ async fn enter(
     meter.caller(&key.caller);
     has_memory(front)?;
     let limits = context.limits;
-    door::check_head(headers, limits.body)?;
+    let announced = door::check_head(headers, limits.body)?;
     let mut timer = Timer::default();
-    let room = &front.body_room;
-    let body = door::read_body(payload, limits.body, limits.body_timeout, room, &mut timer).await?;
+    let (sizes, room) = ((announced, limits.body), &front.body_room);
+    let body = door::read_body(payload, sizes, limits.body_timeout, room, &mut timer).await?;
     let logged = front.keys.logged(&key, limits.logged);
     if logged != Logged::Off {
         meter.log(&front.recorder, logged, limits.logged_body, &key.caller, &body);

@@ -201,11 +201,11 @@ fn presented<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
     headers.get(name).map_or("", |value| value.to_str().unwrap_or("not a text").trim())
 }
 
-/// Checks that the body is JSON as it stands, and not too large as announced.
+/// Checks that the body is JSON as it stands, and not too large as announced; gives the bytes announced, if any.
 ///
 /// # Errors
 /// 413, 415.
-pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<(), Error> {
+pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<u64, Error> {
     let kind = text(headers, &CONTENT_TYPE).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or("").trim();
     if !is_json(essence) {
@@ -225,7 +225,7 @@ pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<(), Error> {
     if announced.is_some_and(|announced| announced > limit) {
         return Err(Error::BodyTooLarge(limit));
     }
-    Ok(())
+    Ok(announced.unwrap_or(0))
 }
 
 /// True for the media types of JSON, in whatever case.
@@ -236,13 +236,16 @@ fn is_json(essence: &str) -> bool {
     }
 }
 
-/// Reads the body, at most `limit` bytes, within `patience`.
+/// Room made at once for a body that says how large it will be, bytes at most: what is announced need not come.
+const ROOM_AT_ONCE: usize = 1 << 20;
+
+/// Reads the body, of which `announced` bytes are said to come, at most `limit`, within `patience`.
 ///
 /// # Errors
 /// 408, 413, 400 when the client broke off, or 503 when there is no room for a large body.
 pub async fn read_body(
     payload: &mut Payload,
-    limit: u64,
+    (announced, limit): (u64, u64),
     patience: Duration,
     room: &BodyRoom,
     timer: &mut Timer,
@@ -274,6 +277,9 @@ pub async fn read_body(
         if first.is_empty() && rest.is_empty() {
             first = piece;
         } else {
+            if rest.is_empty() {
+                rest.reserve(usize::try_from(announced).unwrap_or(0).min(ROOM_AT_ONCE).max(length));
+            }
             rest.extend_from_slice(&std::mem::take(&mut first));
             rest.extend_from_slice(&piece);
         }

@@ -19,6 +19,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="scripts/count-instructions", description=__doc__)
     add = parser.add_argument
     add("--binary", help="count this binary instead of building one; it needs its symbols")
+    add("--profile", default="release", help="how the binary was built: each profile has numbers of its own [%(default)s]")
     add("--requests", type=int, default=1000, help="requests; twice as many in the second run [%(default)s]")
     add("--streams", type=int, default=40, help="streams of 50 events; of 100 in the second run [%(default)s]")
     add("--repeat", type=int, default=1, help="count so often and show how far it varies [%(default)s]")
@@ -46,13 +47,13 @@ def show(found, callers):
         sys.stdout.flush()
 
 
-def compare(numbers):
+def compare(numbers, all_kept, profile):
     """Prints how far it is from what is kept; gives the exit code."""
-    if not KEPT.exists():
+    if profile not in all_kept:
         print(f"\nnothing to compare with: --write keeps what was counted in {KEPT.relative_to(machine.ROOT)}")
         return 0
-    code, kept = 0, json.loads(KEPT.read_text())["counts"]
-    for kind, was in kept.items():
+    code = 0
+    for kind, was in all_kept[profile]["counts"].items():
         now, was = numbers[kind]["cell_instructions"], was["cell_instructions"]
         change = now / was - 1
         beyond = abs(change) > TOLERANCE
@@ -65,6 +66,8 @@ def compare(numbers):
 def main():
     options = arguments()
     machine.need("valgrind")
+    if options.profile != "release" and not options.binary:
+        sys.exit("error: only a release is built here; name another binary with --binary")
     binary = str(pathlib.Path(options.binary).resolve()) if options.binary else built()
     runs, began = [], time.monotonic()
     for _ in range(options.repeat):
@@ -77,10 +80,12 @@ def main():
             print(f"{kind}, {name.replace('_', ' ')}: {min(values):,} to {max(values):,}, {(max(values) / min(values) - 1) if min(values) else 0:.2%} apart")
     print(f"\n{time.monotonic() - began:.0f} s")
     numbers = sorted(runs, key=lambda run: run["request"]["cell_instructions"])[len(runs) // 2]
+    all_kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     if options.write:
         KEPT.parent.mkdir(parents=True, exist_ok=True)
         versions = {"llm-gateway": machine.first_line(binary, "version").removeprefix("llm-gateway "),
                     "valgrind": machine.first_line("valgrind", "--version"), "machine": machine.description()}
-        KEPT.write_text(json.dumps({"counts": numbers, **versions}, indent=1) + "\n")
+        all_kept[options.profile] = {"counts": numbers, **versions}
+        KEPT.write_text(json.dumps(all_kept, indent=1, sort_keys=True) + "\n")
         return 0
-    return compare(numbers)
+    return compare(numbers, all_kept, options.profile)
