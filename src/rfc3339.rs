@@ -24,13 +24,15 @@ pub fn format_ms(ms: i64) -> String {
 /// Adds what [`format_ms`] gives to a text.
 pub fn push_ms(ms: i64, to: &mut String) {
     let at = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(ms.clamp(0, MAX_MS));
+    let (year, month, day) = at.date().to_calendar_date();
+    let (hour, minute, second, ms) = at.time().as_hms_milli();
     // Between 0 and 9999.
-    let year = u16::try_from(at.year()).unwrap_or_default();
+    let year = u16::try_from(year).unwrap_or_default();
     // Digit by digit, since every line of the log and every row of the ledger has one.
     let [c, y] = [(year / 100) as u8, (year % 100) as u8].map(digits);
-    let [month, day] = [u8::from(at.month()), at.day()].map(digits);
-    let [hour, minute, second] = [at.hour(), at.minute(), at.second()].map(digits);
-    let (ms, [_, last]) = (digits((at.millisecond() / 10) as u8), digits((at.millisecond() % 10) as u8));
+    let [month, day] = [u8::from(month), day].map(digits);
+    let [hour, minute, second] = [hour, minute, second].map(digits);
+    let (ms, [_, last]) = (digits((ms / 10) as u8), digits((ms % 10) as u8));
     let text = [
         c[0], c[1], y[0], y[1], b'-', month[0], month[1], b'-', day[0], day[1], b'T', hour[0], hour[1], b':',
         minute[0], minute[1], b':', second[0], second[1], b'.', ms[0], ms[1], last, b'Z',

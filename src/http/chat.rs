@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header::HeaderMap;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -117,15 +119,12 @@ async fn enter(
     context: &mut Context,
     meter: &mut CallMeter,
 ) -> Result<Entered, Error> {
-    let headers = request.headers();
+    let (headers, limits) = (request.headers(), context.limits);
     let key = door::authenticate(headers, &front.keys, door::now_ms())?;
     meter.caller(&key.caller);
     has_memory(front)?;
-    let limits = context.limits;
-    let announced = door::check_head(headers, limits.body)?;
     let mut timer = Timer::default();
-    let (sizes, room) = ((announced, limits.body), &front.body_room);
-    let body = door::read_body(payload, sizes, limits.body_timeout, room, &mut timer).await?;
+    let body = body_of(headers, payload, front, &limits, &mut timer).await?;
     let logged = front.keys.logged(&key, limits.logged);
     if logged != Logged::Off {
         meter.log(&front.recorder, logged, limits.logged_body, &key.caller, &body);
@@ -161,26 +160,26 @@ async fn enter(
     }
     let fleet = front.fleet.clone().map(|fleet| (fleet, member.payers()));
     let (created_s, fetcher, session) = (door::now_ms() / 1000, front.fetcher.clone(), ask.session);
-    let dispatch =
-        Dispatch::assign(&front.supervisor, &front.load, (member, ask), (deadline, timer), move || {
-            let request = Arc::new(parsed);
-            Ok(Order {
-                fallback_id: fallback_id(call.call_id),
-                call,
-                body,
-                request,
-                strict,
-                deadline,
-                share,
-                session,
-                tokens: estimate,
-                asked,
-                now_ms: door::now_ms,
-                fleet,
-                created_s,
-                fetcher,
-            })
-        });
+    let timing = (deadline, timer);
+    let dispatch = Dispatch::assign(&front.supervisor, &front.load, (member, ask), timing, move || {
+        let request = Arc::new(parsed);
+        Ok(Order {
+            fallback_id: fallback_id(call.call_id),
+            call,
+            body,
+            request,
+            strict,
+            deadline,
+            share,
+            session,
+            tokens: estimate,
+            asked,
+            now_ms: door::now_ms,
+            fleet,
+            created_s,
+            fetcher,
+        })
+    });
     dispatch.await.map(|dispatch| Entered::Dispatched(dispatch, leading))
 }
 
@@ -194,6 +193,18 @@ fn fallback_id(call_id: Ulid) -> String {
     id.push_str(MARK);
     id.push_str(digits);
     id
+}
+
+/// The body, if it is one that is taken.
+async fn body_of(
+    headers: &HeaderMap,
+    payload: &mut Payload,
+    front: &Front,
+    limits: &Limits,
+    timer: &mut Timer,
+) -> Result<Bytes, Error> {
+    let announced = door::check_head(headers, limits.body)?;
+    door::read_body(payload, (announced, limits.body), limits.body_timeout, &front.body_room, timer).await
 }
 
 /// What all attempts of a call share.

@@ -68,7 +68,7 @@ fn made_up() -> Arc<str> {
 
 /// A header as text.
 pub fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim_ascii)
 }
 
 /// 400 for a header of ours that cannot be understood.
@@ -87,7 +87,7 @@ pub fn ours<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h 
     if given.next().is_some() {
         return Err(wrong_header(name, "send it once"));
     }
-    let text = value.to_str().map_err(|_| wrong_header(name, "use printable ASCII"))?.trim();
+    let text = value.to_str().map_err(|_| wrong_header(name, "use printable ASCII"))?.trim_ascii();
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
@@ -187,7 +187,7 @@ pub fn authenticate(headers: &HeaderMap, keys: &KeyTable, now_ms: i64) -> Result
     let authorization = presented(headers, &AUTHORIZATION);
     let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
     let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-    let token = if is_bearer { token.trim() } else { "" };
+    let token = if is_bearer { token.trim_ascii() } else { "" };
     let key = if token.is_empty() { presented(headers, &names::API_KEY) } else { token };
     if !key.is_empty() {
         return keys.authenticate(key, now_ms);
@@ -198,7 +198,7 @@ pub fn authenticate(headers: &HeaderMap, keys: &KeyTable, now_ms: i64) -> Result
 
 /// What a credential header holds; bytes that are no text stand for a key that cannot be right.
 fn presented<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
-    headers.get(name).map_or("", |value| value.to_str().unwrap_or("not a text").trim())
+    headers.get(name).map_or("", |value| value.to_str().unwrap_or("not a text").trim_ascii())
 }
 
 /// Checks that the body is JSON as it stands, and not too large as announced; gives the bytes announced, if any.
@@ -206,9 +206,7 @@ fn presented<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
 /// # Errors
 /// 413, 415.
 pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<u64, Error> {
-    let kind = text(headers, &CONTENT_TYPE).unwrap_or("");
-    let essence = kind.split(';').next().unwrap_or("").trim();
-    if !is_json(essence) {
+    if !is_json(text(headers, &CONTENT_TYPE).unwrap_or("")) {
         let message = "The body must be JSON: send `Content-Type: application/json`.";
         return Err(Error::UnsupportedMediaType(message.to_owned()));
     }
@@ -228,11 +226,12 @@ pub fn check_head(headers: &HeaderMap, limit: u64) -> Result<u64, Error> {
     Ok(announced.unwrap_or(0))
 }
 
-/// True for the media types of JSON, in whatever case.
-fn is_json(essence: &str) -> bool {
-    essence.eq_ignore_ascii_case("application/json") || {
-        let essence = essence.to_ascii_lowercase();
-        essence.starts_with("application/") && essence.ends_with("+json")
+/// True for the media types of JSON, in whatever case and with whatever parameters.
+fn is_json(kind: &str) -> bool {
+    const JSON: &str = "application/json";
+    kind.eq_ignore_ascii_case(JSON) || {
+        let essence = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        essence == JSON || (essence.starts_with("application/") && essence.ends_with("+json"))
     }
 }
 
