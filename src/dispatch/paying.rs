@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn asked(request: &ChatRequest, body: &[u8]) -> Size {
     let attached = [request.uses.images, request.uses.audio, request.uses.files];
     let attachments = attached.into_iter().filter(|there| *there).count() as u64;
-    let tier = std::str::from_utf8(body).ok().and_then(|body| request.field(body, "service_tier"));
+    let tier = request.members.bytes(body, "service_tier").and_then(|tier| std::str::from_utf8(tier).ok());
     Size {
         prompt: request.prompt_estimate + attachments * ATTACHMENT_TOKENS,
         max_output: request.max_output,

@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for Collect<'de> {
                 value: range_of(self.text, value.get()),
             };
             let name = member.name(self.text);
-            if list.iter().any(|other| other.is(self.text, name)) {
+            if list.iter().any(|other| other.is(self.text.as_bytes(), name)) {
                 problem = Some(Found::Duplicate(name.to_owned()));
             } else if list.len() == MEMBERS_MAX {
                 problem = Some(Found::TooMany);
@@ -127,11 +127,13 @@ impl Member {
 
     /// True when this is its decoded name. Lengths are told apart first: most names differ in them.
     #[inline]
-    fn is(&self, text: &str, name: &str) -> bool {
-        if self.key.end - self.key.start != name.len() + 2 && self.decoded.is_none() {
-            return false;
+    fn is(&self, text: &[u8], name: &str) -> bool {
+        match &self.decoded {
+            Some(decoded) => **decoded == *name,
+            None if self.key.end - self.key.start != name.len() + 2 => false,
+            // Compared as bytes: of a str it would be asked again whether characters begin there.
+            None => text.get(self.key.start + 1..self.key.end - 1) == Some(name.as_bytes()),
         }
-        self.name(text) == name
     }
 }
 
@@ -163,7 +165,7 @@ impl Members {
             };
             let member = Member { key, decoded, value: start..cursor.at() };
             let name = member.name(text);
-            if list.iter().any(|other| other.is(text, name)) || list.len() == MEMBERS_MAX {
+            if list.iter().any(|other| other.is(text.as_bytes(), name)) || list.len() == MEMBERS_MAX {
                 return None;
             }
             list.push(member);
@@ -198,7 +200,16 @@ impl Members {
 
     /// Offsets of a member's value.
     pub fn range(&self, text: &str, name: &str) -> Option<Range<usize>> {
-        self.list.iter().find(|member| member.is(text, name)).map(|member| member.value.clone())
+        self.named(text.as_bytes(), name).map(|member| member.value.clone())
+    }
+
+    /// The written value of a member, of a text that is held as bytes: for one member a body is not checked again to be UTF-8.
+    pub fn bytes<'t>(&self, text: &'t [u8], name: &str) -> Option<&'t [u8]> {
+        self.named(text, name).and_then(|member| text.get(member.value.clone()))
+    }
+
+    fn named(&self, text: &[u8], name: &str) -> Option<&Member> {
+        self.list.iter().find(|member| member.is(text, name))
     }
 
     /// True when there is a member of this name, whatever its value.
@@ -226,7 +237,7 @@ impl Members {
         for member in &self.list {
             let gap = previous_end..member.key.start;
             previous_end = member.value.end;
-            let change = Change::of(member, text, edits);
+            let change = Change::of(member, bytes, edits);
             if change.removed {
                 copy(copied..gap.start, out);
                 copied = previous_end;
@@ -277,7 +288,7 @@ struct Change<'e> {
 }
 
 impl<'e> Change<'e> {
-    fn of(member: &Member, text: &str, edits: &'e [Edit<'_>]) -> Self {
+    fn of(member: &Member, text: &[u8], edits: &'e [Edit<'_>]) -> Self {
         let mut change = Self::default();
         for edit in edits {
             match edit {

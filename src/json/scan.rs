@@ -32,7 +32,6 @@ struct Escapes {
 pub struct Written<'t> {
     /// The string between its quotes.
     pub text: &'t str,
-    quoted: &'t str,
     /// Bytes that it is shorter by once it is decoded; 0 when it has no escapes.
     shrinks: usize,
     /// Halves of characters are in it, which may or may not belong together.
@@ -49,7 +48,7 @@ impl<'t> Written<'t> {
     pub fn decode(&self) -> Option<Cow<'t, str>> {
         match self.plain() {
             Some(text) => Some(Cow::Borrowed(text)),
-            None => serde_json::from_str(self.quoted).ok().map(Cow::Owned),
+            None => serde_json::from_str(&format!("\"{}\"", self.text)).ok().map(Cow::Owned),
         }
     }
 
@@ -171,8 +170,7 @@ impl<'t> Cursor<'t> {
         let start = self.at;
         let escapes = self.pass_string()?;
         let text = self.text.get(start..self.at - 1)?;
-        let quoted = self.text.get(start - 1..self.at)?;
-        Some(Written { text, quoted, shrinks: escapes.shrink, surrogates: escapes.surrogates })
+        Some(Written { text, shrinks: escapes.shrink, surrogates: escapes.surrogates })
     }
 
     /// Passes over a string after its first quote.
