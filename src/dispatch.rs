@@ -97,7 +97,7 @@ pub struct Dispatch {
     timer: Timer,
     images: Images,
     /// Who answers, or was asked last.
-    envelope: Envelope,
+    envelope: Arc<Envelope>,
     dropped: Vec<String>,
     attempts: u16,
     content_sent: bool,
@@ -180,7 +180,7 @@ impl Dispatch {
             rival: None,
             timer,
             images: Images::Unasked,
-            envelope,
+            envelope: Arc::new(envelope),
             dropped: Vec::new(),
             attempts: 0,
             content_sent: false,
@@ -312,8 +312,10 @@ impl Dispatch {
             lead.hedge_at = None;
             lead.race.take().into_iter().for_each(Race::won);
             self.order.call.telling.answered_by(&lead.assignee.target);
-            let earlier = std::mem::take(&mut self.envelope.earlier);
-            self.envelope = Envelope { earlier, ..lead.envelope.clone() };
+            if !Arc::ptr_eq(&self.envelope, &lead.envelope) {
+                let earlier = std::mem::take(&mut Arc::make_mut(&mut self.envelope).earlier);
+                self.envelope = Arc::new(Envelope { earlier, ..Envelope::clone(&lead.envelope) });
+            }
             self.dropped = std::mem::take(&mut lead.dropped);
         }
     }
@@ -352,7 +354,7 @@ impl Dispatch {
             error: Some(error.code().unwrap_or(class.label).to_owned()),
             latency_ms,
         };
-        self.envelope.earlier.push(note);
+        Arc::make_mut(&mut self.envelope).earlier.push(note);
         if self.lead.is_some() {
             // The other one of two still runs, and may be well.
             self.last = Some(error);
@@ -385,9 +387,9 @@ impl Dispatch {
             return;
         }
         // An answer of the second one tells of the first.
-        self.envelope.earlier.extend(self.lead.as_deref().map(Running::hedged));
+        Arc::make_mut(&mut self.envelope).earlier.extend(self.lead.as_deref().map(Running::hedged));
         let asked = self.ask(assignee, None).await;
-        self.envelope.earlier.pop();
+        Arc::make_mut(&mut self.envelope).earlier.pop();
         match asked {
             Ok(Asked::Running(mut rival)) => {
                 rival.race = Some(Race::begin(&rival.assignee.account));

@@ -177,7 +177,7 @@ impl Dispatch {
     /// It cannot be asked this, or not now.
     pub(super) async fn ask(&mut self, assignee: Assignee, permit: Option<Permit>) -> Result<Asked, Error> {
         let Assignee { target, provider, address, .. } = &assignee;
-        let envelope = self.described(target);
+        let envelope = Arc::new(self.described(target));
         let route = provider.route(&target.upstream, target.facts());
         if self.inlines_images(route.wire)
             && let Some(error) = self.images.refusal()
@@ -209,8 +209,7 @@ impl Dispatch {
                 self.attempts += 1;
                 self.paid = false;
                 let hedge_at = self.hedge_at(target);
-                let earlier = std::mem::take(&mut self.envelope.earlier);
-                self.envelope = Envelope { earlier, ..envelope.clone() };
+                self.envelope = Arc::clone(&envelope);
                 self.dropped.clone_from(&encoded.dropped);
                 let (dropped, withheld) = (encoded.dropped, BytesMut::new());
                 Ok(Asked::Running(Box::new(Running {
@@ -232,7 +231,7 @@ impl Dispatch {
         &self,
         assignee: &Assignee,
         route: &Route,
-        envelope: &Envelope,
+        envelope: &Arc<Envelope>,
         (mut headers, body): (Vec<(&'static str, String)>, Bytes),
         money: Option<Arc<Hold>>,
     ) -> (Box<Attempt>, mpsc::Receiver<ReplyEvent>) {
@@ -247,7 +246,7 @@ impl Dispatch {
             target: target.clone(),
             number: self.attempts + 1,
             out: Outgoing { wire: route.wire, stream, path, credential: 0, headers, body },
-            envelope: Box::new(envelope.clone()),
+            envelope: Arc::clone(envelope),
             deadline: self.order.deadline,
             content_deadline: self.content_deadline(),
             timeouts: assignee.provider.timeouts_of(&target.upstream),
@@ -301,12 +300,20 @@ impl Dispatch {
 
     /// The envelope with a target's names.
     fn described(&self, target: &Target) -> Envelope {
+        let known = &*self.envelope;
+        let (provider, model) = (&*target.provider, &*target.model);
         Envelope {
-            model: format!("{}/{}", target.provider, target.model),
-            used_model: target.model.to_string(),
-            used_provider: target.provider.to_string(),
+            model: [provider, "/", model].concat(),
+            used_model: model.to_owned(),
+            used_provider: provider.to_owned(),
             underlying_used_model: target.upstream.to_string(),
-            ..self.envelope.clone()
+            requested_model: known.requested_model.clone(),
+            requested_provider: known.requested_provider.clone(),
+            request_id: known.request_id.clone(),
+            earlier: known.earlier.clone(),
+            fallback_id: known.fallback_id.clone(),
+            created_s: known.created_s,
+            cut: known.cut.clone(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One attempt that runs, seen from its call.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -19,7 +21,7 @@ pub struct Running {
     /// Who was asked.
     pub assignee: Assignee,
     /// What identifies its answer.
-    pub envelope: Envelope,
+    pub envelope: Arc<Envelope>,
     /// Parameters that the target could not take.
     pub dropped: Vec<String>,
     /// When a second target is asked beside it, should it have no content by then.

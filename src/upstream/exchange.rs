@@ -53,7 +53,7 @@ pub struct Attempt {
     /// The encoded request and where it goes.
     pub out: Outgoing,
     /// What identifies the answer.
-    pub envelope: Box<Envelope>,
+    pub envelope: Arc<Envelope>,
     /// When the call must be over.
     pub deadline: Instant,
     /// When there must be content, or the next target is asked.

@@ -7,7 +7,7 @@ import time
 
 from .. import machine
 from ..cli import built
-from . import count
+from . import count, report
 
 KEPT = machine.ROOT / "docs" / "benchmarks" / "instructions.json"
 # How far the cell's instructions may be from what is kept.
@@ -24,7 +24,7 @@ def arguments():
     add("--streams", type=int, default=40, help="streams of 50 events; of 100 in the second run [%(default)s]")
     add("--repeat", type=int, default=1, help="count so often and show how far it varies [%(default)s]")
     add("--callers", metavar="PART", help="also show who calls functions with this in their names, e.g. memset")
-    add("--write", action="store_true", help=f"keep what was counted in {KEPT.relative_to(machine.ROOT)}")
+    add("--write", action="store_true", help=f"keep what was counted in {KEPT.relative_to(machine.ROOT)}, and of a release where it goes in profile.md")
     return parser.parse_args()
 
 
@@ -86,6 +86,9 @@ def main():
         versions = {"llm-gateway": machine.first_line(binary, "version").removeprefix("llm-gateway "),
                     "valgrind": machine.first_line("valgrind", "--version"), "machine": machine.description()}
         all_kept[options.profile] = {"counts": numbers, **versions}
+        if options.profile == "release":
+            both = {"counted": found, "bare": count.measure(binary, options.requests, options.streams, "bare")}
+            report.write(both, {name: summary(one) for name, one in both.items()}, versions)
         KEPT.write_text(json.dumps(all_kept, indent=1, sort_keys=True) + "\n")
         return 0
     return compare(numbers, all_kept, options.profile)

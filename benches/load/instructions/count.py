@@ -25,12 +25,12 @@ def stripped(binary, folder):
     return str(folder / "llm-gateway")
 
 
-def profiles(binary, folder, port, calls):
+def profiles(binary, folder, port, calls, name):
     """Runs the gateway under callgrind for these requests, `(payload, how often)`; gives the profile of its cell and that of all its
     other threads."""
     out = Path(tempfile.mkdtemp(dir=folder)) / "out"
     wrapper = ["env", f"GLIBC_TUNABLES={TUNABLES}", "valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}", "--quiet"]
-    target = gateway.start(binary, folder, port, "counted", cpus=set(machine.ALL), wrapper=wrapper)
+    target = gateway.start(binary, folder, port, name, cpus=set(machine.ALL), wrapper=wrapper)
     connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=120)
     for payload, count in calls:
         for _ in range(count):
@@ -50,8 +50,8 @@ def profiles(binary, folder, port, calls):
     return cell, others
 
 
-def measure(binary, requests, streams):
-    """By name: the profile of the cell and of the others, and how many requests or events it is of."""
+def measure(binary, requests, streams, profile="counted"):
+    """By name, in a profile of the gateway: the profile of the cell and of the others, and how many requests or events it is of."""
     with tempfile.TemporaryDirectory(prefix="llm-gateway-count-") as name:
         folder = Path(name)
         binary = stripped(binary, folder)
@@ -64,7 +64,7 @@ def measure(binary, requests, streams):
             }
             found = {}
             for kind, (count, less, more) in runs.items():
-                fewer, most = profiles(binary, folder, port, less), profiles(binary, folder, port, more)
+                fewer, most = (profiles(binary, folder, port, calls, profile) for calls in (less, more))
                 found[kind] = (*(b.less(a) for a, b in zip(fewer, most)), count)
             return found
         finally:

@@ -108,7 +108,7 @@ async fn execute(target: Target, address: &Addr<Provider>, quota: &KeyQuota) -> 
         headers: Vec::new(),
         body: Bytes::from_static(b"{}"),
     };
-    let (envelope, deadline) = (Box::<Envelope>::default(), Instant::now() + PATIENCE);
+    let (envelope, deadline) = (Arc::<Envelope>::default(), Instant::now() + PATIENCE);
     let attempt = Box::new(Attempt {
         call,
         target,
