@@ -1,6 +1,7 @@
 //! The fast path of a stream: events that already are what the client shall get, recognised without rebuilding.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::choice::Choices;
 use super::finish;
@@ -37,12 +38,14 @@ struct CallView<'a> {
 }
 
 /// What an event's choices hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Something of the answer itself: text, reasoning, a tool call, an image, a finish reason.
     pub content: bool,
     /// A finish reason.
     pub finish: bool,
+    /// Where the one text of the one choice stands within them, if there is nothing else to them. It has no escapes.
+    pub text: Option<Range<usize>>,
 }
 
 /// Takes an event's `choices` as they are, if that is right. `None`: they need rewriting, nothing was noted.
@@ -69,7 +72,23 @@ pub fn accept(written: &str, choices: &mut Choices) -> Option<Seen> {
     for view in first.iter().chain(&more) {
         note(view, choices, &mut seen);
     }
+    if let (Some(view), true) = (&first, more.is_empty()) {
+        seen.text = only_text(view, written);
+    }
     Some(seen)
+}
+
+/// Where the text of a choice that is nothing but text stands within the list that is written.
+fn only_text(view: &ChoiceView<'_>, written: &str) -> Option<Range<usize>> {
+    let DeltaView { content, refusal, reasoning, call: None, other: false, .. } = &view.delta else {
+        return None;
+    };
+    let mut texts = [content, refusal, reasoning].into_iter().flatten();
+    let (Some(Cow::Borrowed(text)), None, None) = (texts.next(), texts.next(), &view.finish_reason) else {
+        return None;
+    };
+    let start = (text.as_ptr() as usize).checked_sub(written.as_ptr() as usize)?;
+    Some(start..start + text.len())
 }
 
 /// Fills a place that is still empty: a member that is given twice is nothing to pass on unseen.

@@ -3,10 +3,13 @@
 //! Invariants: the usage chunk goes out last and only if asked for; nothing is called complete without a
 //! terminal event (`[DONE]`, or a finish reason of every choice before the end); no finish reason is made up.
 
+mod shape;
+
 use std::borrow::Cow;
 
 use serde_json::Value;
 
+use self::shape::Shape;
 use super::choice::Choices;
 use super::plain::{self, Seen};
 use super::usage;
@@ -35,6 +38,8 @@ pub struct Decoder {
     carried: Vec<(String, Vec<u8>)>,
     /// Identity members of the last chunk, for the usage chunk.
     identity: Identity,
+    /// What the events are like whose text alone is new.
+    shape: Shape,
     content_seen: bool,
     metadata_sent: bool,
     ended: bool,
@@ -68,6 +73,7 @@ impl Decoder {
             usage_chunk: None,
             carried: Vec::new(),
             identity: Identity::default(),
+            shape: Shape::default(),
             content_seen: false,
             metadata_sent: false,
             ended: false,
@@ -192,6 +198,13 @@ impl Decoder {
         out: &mut Vec<u8>,
     ) -> Result<bool, DecodeError> {
         let text = std::str::from_utf8(data).map_err(|_| unreadable())?;
+        if self.carried.is_empty()
+            && let Some(said) = self.shape.pass(text, out)
+        {
+            self.choices.deliver(&said);
+            self.content_seen |= !said.is_empty();
+            return Ok(!said.is_empty());
+        }
         if !text.starts_with('{') {
             match text.trim() {
                 "[DONE]" => {
@@ -206,8 +219,11 @@ impl Decoder {
         if members.get(text, "error").is_some_and(|error| !matches!(error, "null" | "\"\"")) {
             return Err(DecodeError::Fault(error::decode_error(0, data)));
         }
-        if let Some(metered) = usage::find(&members, text, &self.quirks, true) {
-            self.metered = Some(metered);
+        let metered = usage::find(&members, text, &self.quirks, true);
+        // Nothing of it is but for this one event.
+        let ordinary = metered.is_none() && self.carried.is_empty();
+        if metered.is_some() {
+            self.metered = metered;
         }
         if let Some(tier) = members.get(text, "service_tier") {
             self.note_tier(tier);
@@ -218,7 +234,16 @@ impl Decoder {
             }
             None | Some("null") => self.without_choices(&members, text),
             Some(written) if is_empty_list(written) => self.without_choices(&members, text),
-            Some(written) => return self.with_choices(&members, text, written, envelope, latency_ms, out),
+            Some(written) => {
+                let start = out.len();
+                let seen = self.with_choices(&members, text, written, envelope, latency_ms, out)?;
+                if let (true, Some(place), Some(choices)) =
+                    (ordinary, seen.text, members.range(text, "choices"))
+                {
+                    self.shape.keep(text, choices, place, out.get(start..).unwrap_or_default());
+                }
+                return Ok(seen.content);
+            }
         }
         Ok(false)
     }
@@ -253,14 +278,14 @@ impl Decoder {
         envelope: &Envelope,
         latency_ms: u64,
         out: &mut Vec<u8>,
-    ) -> Result<bool, DecodeError> {
+    ) -> Result<Seen, DecodeError> {
         let mut edits = Vec::with_capacity(6);
         let seen = match plain::accept(written, &mut self.choices) {
             Some(seen) => seen,
             None => {
                 let Some((rebuilt, seen)) = self.rebuild(written, envelope)? else {
                     self.without_choices(members, text);
-                    return Ok(false);
+                    return Ok(Seen::default());
                 };
                 edits.push(Edit::Set("choices", Cow::Owned(rebuilt)));
                 seen
@@ -280,7 +305,7 @@ impl Decoder {
             edits.push(Edit::Set("metadata", Cow::Owned(envelope.metadata(latency_ms))));
         }
         write_event(members, text, &edits, out);
-        Ok(seen.content)
+        Ok(seen)
     }
 
     /// The slow path for one event's choices; `None` when nothing is left of them.

@@ -182,3 +182,98 @@ proptest! {
         let _ = decoder.end_of_input(&envelope, 0, &mut out);
     }
 }
+
+/// One event of a stream, of kinds that follow each other in any order.
+fn any_event() -> impl Strategy<Value = String> {
+    let chunk = |id: &str, more: &str, choices: String| {
+        format!(
+            r#"{{"id":"{id}","object":"chat.completion.chunk","created":1,"model":"up",{more}"choices":{choices}}}"#
+        )
+    };
+    let written = |text: &str| serde_json::to_string(text).unwrap();
+    let said = move |text: &str, index: u8| {
+        format!(r#"[{{"index":{index},"delta":{{"content":{}}},"finish_reason":null}}]"#, written(text))
+    };
+    let text = prop_oneof![4 => "[a-c \"\\\\é😀\n]{0,4}", 1 => Just("\u{1}".to_owned())];
+    prop_oneof![
+        12 => text.clone().prop_map(move |text| chunk("a", "", said(&text, 0))),
+        2 => text.clone().prop_map(move |text| chunk("b", "", said(&text, 0))),
+        2 => text.clone().prop_map(move |text| chunk("a", "", said(&text, 1))),
+        1 => text.clone().prop_map(move |text| chunk("a", r#""x_note":1,"#, said(&text, 0))),
+        1 => text.clone().prop_map(move |text| {
+            chunk("a", r#""usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3},"#, said(&text, 0))
+        }),
+        1 => text.prop_map(move |text| {
+            chunk("a", "", format!(r#"[{{"index":0,"delta":{{"reasoning":{}}}}}]"#, written(&text)))
+        }),
+        1 => Just(chunk("a", r#""x_vendor":{"n":1},"#, "[]".to_owned())),
+        1 => Just(chunk("a", "", r#"[{"index":0,"delta":{"role":"assistant","content":""}}]"#.to_owned())),
+        1 => Just(chunk("a", "", r#"[{"index":0,"delta":{"content":"\ud83d"},"finish_reason":null}]"#.to_owned())),
+        1 => Just(chunk("a", "", r#"[{"index":0,"delta":{"content":"a" "b"},"finish_reason":null}]"#.to_owned())),
+        1 => Just(chunk("a", "", r#"[{"index":0,"delta":{"content":"","x":""},"finish_reason":null}]"#.to_owned())),
+        1 => Just(chunk("a", "", r#"[{"index":0,"delta":{},"finish_reason":"stop"}]"#.to_owned())),
+        1 => Just(r#"{"error":{"message":"no"}}"#.to_owned()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn events_that_are_new_in_their_text_alone_are_what_they_would_be_without_the_ones_before(
+        events in proptest::collection::vec(any_event(), 1..24),
+        include_usage in any::<bool>(),
+    ) {
+        let envelope = Envelope { model: "p/m".into(), fallback_id: "chatcmpl-x".into(), ..Envelope::default() };
+        let decoder = || Decoder::new(Quirks::default(), false, include_usage, 1);
+        let (mut quick, mut slow) = (decoder(), Decoder { shape: Shape::none(), ..decoder() });
+        for event in &events {
+            let event = format!("data: {event}\n\n");
+            let (mut got, mut expected) = (Vec::new(), Vec::new());
+            let fed = quick.feed(event.as_bytes(), &envelope, 1, &mut got).map_err(|error| format!("{error:?}"));
+            let right = slow.feed(event.as_bytes(), &envelope, 1, &mut expected).map_err(|error| format!("{error:?}"));
+            prop_assert_eq!(format!("{fed:?}"), format!("{right:?}"));
+            prop_assert_eq!(String::from_utf8(got).unwrap(), String::from_utf8(expected).unwrap());
+            prop_assert_eq!(quick.delivered(), slow.delivered());
+            prop_assert_eq!(quick.has_content(), slow.has_content());
+            if fed.is_err() {
+                break;
+            }
+        }
+        let ends = |mut decoder: Decoder| {
+            let mut out = Vec::new();
+            let end = decoder.end_of_input(&envelope, 1, &mut out).is_ok();
+            decoder.finish(&envelope, 1, UsageObject::default(), None, &mut out);
+            (end, String::from_utf8(out).unwrap())
+        };
+        prop_assert_eq!(ends(quick), ends(slow));
+    }
+}
+
+#[test]
+fn the_bytes_around_a_text_are_kept_unless_they_are_new_each_time() {
+    let envelope = Envelope { model: "p/m".into(), ..Envelope::default() };
+    let said = |id: usize, text: &str| {
+        format!(
+            "data: {{\"id\":\"{id}\",\"model\":\"up\",\"created\":1,\"object\":\"chat.completion.chunk\",\
+             \"choices\":[{{\"index\":0,\"delta\":{{\"role\":\"assistant\",\"content\":\"{text}\"}}}}]}}\n\n"
+        )
+    };
+    let mut decoder = Decoder::new(Quirks::default(), false, false, 1);
+    let mut out = Vec::new();
+    for text in ["", "a", "b\\n", "c"] {
+        decoder.feed(said(1, text).as_bytes(), &envelope, 1, &mut out).unwrap();
+    }
+    assert!(decoder.shape.is_known());
+    assert_eq!(decoder.delivered().0, "ab\nc");
+    let expected: String =
+        ["", "a", "b\\n", "c"].iter().map(|text| said(1, text).replace("\"up\"", "\"p/m\"")).collect();
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+    let mut shape = Shape::default();
+    for at in 0..20 {
+        let text = format!("{{\"id\":{at},\"choices\":[\"\"]}}");
+        assert!(shape.pass(&text, &mut Vec::new()).is_none());
+        let list = text.len() - 5..text.len() - 1;
+        shape.keep(&text, list, 2..2, text.as_bytes());
+    }
+    assert!(shape.pass("{\"id\":7,\"choices\":[\"x\"]}", &mut Vec::new()).is_some());
+    assert!(shape.pass("{\"id\":19,\"choices\":[\"x\"]}", &mut Vec::new()).is_none(), "it gave up before");
+}
