@@ -12,6 +12,8 @@ use crate::json::scan::Cursor;
 
 /// Events in a row whose bytes are kept for nothing, at most: some providers put something random into each.
 const TRIES: u8 = 8;
+/// Bytes around a text that are kept at most.
+const BYTES_MAX: usize = 4 * 1024;
 
 /// The bytes around the text of the last event that could be kept, upstream's and the client's.
 #[derive(Debug, Default)]
@@ -45,6 +47,9 @@ impl Shape {
         }
         self.tries += 1;
         self.before.clear();
+        if text.len().saturating_sub(place.len()) > BYTES_MAX {
+            return;
+        }
         let Some(written) = text.get(choices.clone()) else { return };
         let mut found = memchr::memmem::find_iter(out, written.as_bytes());
         // Where the same bytes stand twice, it cannot be told which are the choices.

@@ -277,3 +277,17 @@ fn the_bytes_around_a_text_are_kept_unless_they_are_new_each_time() {
     assert!(shape.pass("{\"id\":7,\"choices\":[\"x\"]}", &mut Vec::new()).is_some());
     assert!(shape.pass("{\"id\":19,\"choices\":[\"x\"]}", &mut Vec::new()).is_none(), "it gave up before");
 }
+
+#[test]
+fn of_large_events_nothing_is_kept_but_of_their_texts_any_length() {
+    let said = |note: usize, text: usize| {
+        format!("{{\"x\":\"{}\",\"choices\":[\"{}\"]}}", "n".repeat(note), "t".repeat(text))
+    };
+    for (note, text, kept) in [(4_000, 10, true), (5_000, 10, false), (10, 100_000, true)] {
+        let mut shape = Shape::default();
+        let event = said(note, text);
+        let list = event.find('[').unwrap()..event.len() - 1;
+        shape.keep(&event, list, 2..2 + text, event.as_bytes());
+        assert_eq!(shape.pass(&said(note, 1), &mut Vec::new()).is_some(), kept, "{note} {text}");
+    }
+}
