@@ -1,8 +1,12 @@
-//! The deadlines of an exchange as a whole: one timer for all of them.
+//! What ends an exchange from outside: its deadlines, for which there is one timer, and that nobody waits any more.
 
 use std::cell::Cell;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+
+use super::exchange::ReplyEvent;
+use crate::config::OnCancel;
 
 /// When an exchange must have come how far.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,14 @@ impl Deadlines {
         }
         sleep_until(last).await;
         if self.call <= self.total { Deadline::Call } else { Deadline::Total }
+    }
+}
+
+/// Ready when nobody waits for the answer any more, and it is not read to its end for the bill's sake.
+pub async fn abandoned(events: &mpsc::Sender<ReplyEvent>, on_cancel: OnCancel) {
+    events.closed().await;
+    if let OnCancel::Drain(most) = on_cancel {
+        tokio::time::sleep(most).await;
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::auth::Proof;
 use super::call::Call;
-use super::deadline::{Deadline, Deadlines};
+use super::deadline::{Deadline, Deadlines, abandoned};
 use super::drain;
 use super::failure::{self, SendFailure};
 use super::link::{Link, LinkError, Outgoing};
@@ -194,14 +194,6 @@ pub async fn run(link: Rc<Link>, attempt: Box<Attempt>, mut meter: Meter) {
     drop(meter);
     // A receiver that is gone does not need to know.
     let _ = attempt.events.send(ReplyEvent::Failed(failure)).await;
-}
-
-/// Ready when nobody waits for the answer any more, and it is not read to its end for the bill's sake.
-async fn abandoned(events: &mpsc::Sender<ReplyEvent>, on_cancel: OnCancel) {
-    events.closed().await;
-    if let OnCancel::Drain(most) = on_cancel {
-        tokio::time::sleep(most).await;
-    }
 }
 
 /// Hands an event over. One that nobody waits for is dropped where the answer is read to its end all the same.
