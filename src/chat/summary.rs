@@ -1,7 +1,7 @@
 //! What the messages of a request use and how much text they hold.
 //!
 //! Messages are most of a body, so they are read in one pass that keeps nothing. What that pass does not take is read
-//! again, slowly, by [`Message`], which finds the words for what is wrong.
+//! again, slowly, by `Message`, which finds the words for what is wrong.
 
 use super::fields;
 use super::message::{Message, PartKind, Role, Url};

@@ -101,7 +101,7 @@ impl<'h> Wishes<'h> {
         Self(headers.keys().any(|name| is_wish(name.as_str())).then_some(headers))
     }
 
-    /// One of them, as [`ours`] reads it.
+    /// One of them, as `ours` reads it.
     ///
     /// # Errors
     /// 400 naming the header.

@@ -1,7 +1,7 @@
 //! Reads JSON forwards, once, and builds nothing: the fast path beside serde.
 //!
 //! Every step gives `None` for what is not JSON, or not what was asked for, or beyond what is worth reading fast (nested
-//! deeper than [`DEPTH_MAX`]). Then the caller has serde read it all again, so that what is accepted and what an error says
+//! deeper than `DEPTH_MAX`). Then the caller has serde read it all again, so that what is accepted and what an error says
 //! are serde's. What a step accepts serde accepts.
 
 use std::borrow::Cow;
