@@ -15,6 +15,8 @@ use scan::Cursor;
 
 mod run;
 pub mod scan;
+#[cfg(test)]
+pub mod testing;
 
 /// Top-level members at most: far above any real request, low enough that lookups stay linear and cheap.
 pub const MEMBERS_MAX: usize = 256;

@@ -1,9 +1,8 @@
-use std::path::Path;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::json::Members;
+use crate::json::testing::fixtures;
 
 /// What one pass takes is what reading message by message takes, and comes to the same.
 fn agree(value: &str) -> bool {
@@ -74,24 +73,13 @@ fn what_is_wrong_is_not_taken_in_one_pass() {
 
 #[test]
 fn recorded_requests_are_read_in_one_pass() {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")];
     let mut taken = 0;
-    while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
-            let Ok(members) = Members::parse(&text) else { continue };
-            let Some(messages) = members.get(&text, "messages") else { continue };
-            let is_taken = agree(messages);
-            taken += usize::from(is_taken);
-            assert!(
-                is_taken || !path.ends_with("client.json") || Summary::read(messages).is_err(),
-                "{path:?}"
-            );
-        }
+    for (path, text) in fixtures() {
+        let Ok(members) = Members::parse(&text) else { continue };
+        let Some(messages) = members.get(&text, "messages") else { continue };
+        let is_taken = agree(messages);
+        taken += usize::from(is_taken);
+        assert!(is_taken || !path.ends_with("client.json") || Summary::read(messages).is_err(), "{path:?}");
     }
     assert!(taken > 100, "{taken}");
 }

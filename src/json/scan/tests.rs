@@ -1,8 +1,7 @@
-use std::path::Path;
-
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
+use super::super::testing::fixtures;
 use super::super::{Members, ObjectError};
 use super::*;
 
@@ -115,22 +114,15 @@ proptest! {
 
 #[test]
 fn the_scanner_takes_what_vendors_sent() {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")];
     let mut taken = 0;
-    while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if let Ok(text) = std::fs::read_to_string(&path) {
-                agree(&text);
-                let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
-                for event in events.filter(|event| *event != "[DONE]") {
-                    agree(event);
-                    taken += usize::from(Members::scan(event).is_some());
-                }
-                taken += usize::from(Members::scan(&text).is_some());
-            }
+    for (_, text) in fixtures() {
+        agree(&text);
+        let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        for event in events.filter(|event| *event != "[DONE]") {
+            agree(event);
+            taken += usize::from(Members::scan(event).is_some());
         }
+        taken += usize::from(Members::scan(&text).is_some());
     }
     assert!(taken > 1000, "{taken}");
 }
