@@ -63,7 +63,7 @@ fn in_word(word: &[u8; WORD]) -> Option<usize> {
     let backslash = word ^ each(b'\\');
     let backslash = backslash.wrapping_sub(each(1)) & !backslash;
     let found = (control | quote | backslash) & each(0x80);
-    (found != 0).then(|| found.trailing_zeros() as usize / WORD)
+    (found != 0).then(|| (found.trailing_zeros() / u8::BITS) as usize)
 }
 
 /// True when no byte of the block stops; without a branch, so that it is done many bytes at a time.

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::exchange::ReplyEvent;
 use crate::config::OnCancel;
 
 /// When an exchange must have come how far.
@@ -46,7 +45,7 @@ impl Deadlines {
 }
 
 /// Ready when nobody waits for the answer any more, and it is not read to its end for the bill's sake.
-pub async fn abandoned(events: &mpsc::Sender<ReplyEvent>, on_cancel: OnCancel) {
+pub async fn abandoned<T>(events: &mpsc::Sender<T>, on_cancel: OnCancel) {
     events.closed().await;
     if let OnCancel::Drain(most) = on_cancel {
         tokio::time::sleep(most).await;
