@@ -11,6 +11,8 @@ use super::mailbox::Mailbox;
 pub struct CellLoad {
     /// Its calls in flight.
     pub in_flight: InFlight,
+    /// Its clients' connections, idle ones too.
+    pub connections: InFlight,
     /// Messages to its supervisor.
     pub supervisor: Mailbox,
     /// Messages to its providers.

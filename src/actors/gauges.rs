@@ -239,7 +239,7 @@ impl DrainState {
     }
 }
 
-/// Calls in flight, of the process or of a part of it.
+/// Calls in flight, of the process or of a part of it; connections that are open are counted so, too.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight(Arc<InFlightCount>);
 

@@ -3,6 +3,7 @@
 //! Start: folder, store, keys, journal, metrics, billing, listeners, what another process left unsettled. Stop: refuse new calls, let running ones finish,
 //! tell those that cannot, hand over and settle every receipt, close.
 
+mod acceptor;
 mod admin_key;
 mod alerts;
 mod answers;
@@ -14,6 +15,7 @@ mod listeners;
 mod memory;
 mod observed;
 mod reload;
+mod workers;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,7 +24,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::Addr;
-use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -50,6 +51,7 @@ use crate::policy::vault::Vault;
 use crate::store::{self, By, KeyTable, POLL_INTERVAL, Store};
 use crate::upstream::{Fetching, tls_config};
 pub use declared::declared;
+use listeners::{Ops, Public};
 use observed::{Told, observed};
 use reload::Reloading;
 pub use reload::{Source, Sources};
@@ -63,8 +65,6 @@ const LEASES_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a start tries to read what was spent, and how often.
 const SEED_DEADLINE: Duration = Duration::from_secs(20);
 const SEED_AGAIN: Duration = Duration::from_millis(500);
-/// How long workers may take to start.
-const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the store gets to take the last answers that are given again.
 const ANSWERS_STORED: Duration = Duration::from_secs(2);
 /// How long the store gets to take the last bodies of the request log.
@@ -86,9 +86,8 @@ impl std::error::Error for StartError {}
 
 /// A running gateway.
 pub struct Gateway {
-    public: SocketAddr,
-    ops: SocketAddr,
-    servers: Vec<ServerHandle>,
+    public: Public,
+    ops: Ops,
     keeper: Keeper,
     billing: Addr<Billing>,
     supervisors: Arc<Mutex<Vec<Addr<Supervisor>>>>,
@@ -154,16 +153,15 @@ impl Gateway {
             Admin::new(Arc::clone(&store), Arc::clone(&keys), &admin_key, shown).map_err(failed(""))?;
         let reloading = sources.map(|sources| Reloading::new(sources, &shared, Arc::clone(&store)));
         let ops = listeners::ops(&settings.ops_listen, admin, metrics.recipient(), Arc::clone(&readiness))?;
-        let public = listeners::public(settings, shared, ops.address, &public_at)?;
+        let public = listeners::public(settings, shared, ops.address, &public_at).await?;
         let mut polling = followers(&keys, &store, &gauges, &live, fleet.as_ref(), journal);
         polling.push(memory::watch(Arc::clone(&live), gauges.memory.clone()));
         polling.extend([reload::start(reloading, asked), keeping]);
-        able_to_serve(&supervisors, &keys, &*store, &gauges, fleet.as_ref()).await?;
+        all_settled(&keys, &*store, &gauges, fleet.as_ref()).await?;
         readiness.advance(Stage::Ready);
         Ok(Self {
-            public: public.address,
-            ops: ops.address,
-            servers: vec![public.handle, ops.handle],
+            public,
+            ops,
             keeper,
             billing,
             supervisors,
@@ -185,12 +183,12 @@ impl Gateway {
 
     /// Where clients come in.
     pub fn public_addr(&self) -> SocketAddr {
-        self.public
+        self.public.address
     }
 
     /// Where operators look.
     pub fn ops_addr(&self) -> SocketAddr {
-        self.ops
+        self.ops.address
     }
 
     /// Keys and ledger.
@@ -254,9 +252,8 @@ impl Gateway {
         }
         let flush = self.billing.send(Flush { deadline: SETTLE_DEADLINE }).await;
         let left = flush.unwrap_or(Left { lost: u64::MAX, kept: 0 });
-        for server in &self.servers {
-            server.stop(true).await;
-        }
+        self.public.workers.stop().await;
+        self.ops.handle.stop(true).await;
         self.idempotency.flush(ANSWERS_STORED).await;
         self.recorder.flush(BODIES_STORED).await;
         self.told.flush().await;
@@ -342,18 +339,6 @@ fn followers(
     vec![poll(Arc::clone(keys), Arc::clone(store), gauges.clone(), fleet), shared, alerts]
 }
 
-/// Waits until calls can be taken: there is a cell, and what is left of every budget is known.
-async fn able_to_serve(
-    supervisors: &Mutex<Vec<Addr<Supervisor>>>,
-    keys: &KeyTable,
-    store: &dyn Store,
-    gauges: &Gauges,
-    fleet: Option<&Fleet>,
-) -> Result<(), StartError> {
-    cells_started(supervisors).await?;
-    all_settled(keys, store, gauges, fleet).await
-}
-
 /// Waits until what other processes left is settled, and reads what was spent before: all of it is in the ledger, but for
 /// what could not be settled.
 /// Where a fleet shares budgets, this also waits until it is known here what is left of them.
@@ -398,18 +383,6 @@ fn by_config() -> By {
 fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Waits until there is a cell: workers start on their own threads, after their listener is there.
-async fn cells_started(supervisors: &Mutex<Vec<Addr<Supervisor>>>) -> Result<(), StartError> {
-    let deadline = Instant::now() + START_DEADLINE;
-    while supervisors.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-        if Instant::now() > deadline {
-            return Err(StartError("no worker started in time".to_owned()));
-        }
-        sleep(Duration::from_millis(1)).await;
-    }
-    Ok(())
 }
 
 /// Opens the store and reads the keys.

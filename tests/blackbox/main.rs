@@ -11,6 +11,7 @@
 
 mod admin;
 mod agents;
+mod balance;
 mod bodies;
 mod budgets;
 mod chat;

@@ -9,6 +9,7 @@ use crate::actors::mailbox::Mailbox;
 pub struct Busy {
     cells: Family<f64>,
     in_flight: Family<f64>,
+    connections: Family<f64>,
     waiting: Family<f64>,
     full: Family<u64>,
     draining: Family<f64>,
@@ -20,6 +21,7 @@ impl Busy {
         Self {
             cells: Family::new(Metric::Cells),
             in_flight: Family::new(Metric::CellInFlight),
+            connections: Family::new(Metric::CellConnections),
             waiting: Family::new(Metric::Mailbox),
             full: Family::new(Metric::MailboxFull),
             draining: Family::new(Metric::Draining),
@@ -31,7 +33,9 @@ impl Busy {
         let loads = gauges.cells.loads();
         self.cells.set(&[], loads.len() as f64);
         for (number, load) in loads.iter().enumerate() {
-            self.in_flight.set(&[&number.to_string()], load.in_flight.get() as f64);
+            let number = number.to_string();
+            self.in_flight.set(&[&number], load.in_flight.get() as f64);
+            self.connections.set(&[&number], load.connections.get() as f64);
         }
         let supervisors = loads.iter().map(|load| &load.supervisor);
         let providers = loads.iter().map(|load| &load.providers);
@@ -54,7 +58,8 @@ impl Busy {
 
     /// Writes all of them.
     pub fn write(&mut self, out: &mut String) {
-        for family in [&mut self.cells, &mut self.in_flight, &mut self.waiting, &mut self.draining] {
+        let (cells, in_flight, connections) = (&mut self.cells, &mut self.in_flight, &mut self.connections);
+        for family in [cells, in_flight, connections, &mut self.waiting, &mut self.draining] {
             family.write(out);
         }
         self.full.write(out);

@@ -88,6 +88,7 @@ table! {
     InFlight = gauge("llm_gateway_in_flight_requests", &[], "Client calls being served now.");
     Cells = gauge("llm_gateway_cells", &[], "Worker threads that serve calls.");
     CellInFlight = gauge("llm_gateway_cell_in_flight_requests", &["cell"], "Client calls being served now by one worker thread; cells are numbered from 0 as they start.");
+    CellConnections = gauge("llm_gateway_cell_connections", &["cell"], "Connections of clients that one worker thread has open, idle ones too; a new one goes to the thread with the least to do.");
     Mailbox = gauge("llm_gateway_mailbox_messages", &["actor"], "Messages that wait for an actor; those to supervisors and providers are summed over the cells.");
     MailboxFull = counter("llm_gateway_mailbox_full_total", &["actor"], "Messages that found an actor's mailbox full: they waited, or came again later; a batch for the metrics actor was left out.");
     Sheds = counter("llm_gateway_sheds_total", &["reason"], "Calls refused to protect the gateway: for want of memory (memory, body_memory, image_memory) or of room for receipts (journal, billing) or for requests with an Idempotency-Key (idempotency), while it drains (draining), or because a provider's queue was full or the time in it over (queue_full, queue_timeout).");
