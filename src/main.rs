@@ -9,6 +9,7 @@ use llm_gateway::config::Settings;
 use llm_gateway::http::door::now_ms;
 use llm_gateway::store;
 use llm_gateway::store::SqliteStore;
+use llm_gateway::telemetry;
 
 /// A general allocator costs a gateway a tenth of its time.
 #[global_allocator]
@@ -70,7 +71,7 @@ struct ConfigFile {
 }
 
 fn main() -> ExitCode {
-    ExitCode::from(match Arguments::parse().command {
+    let code = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Stub(arguments) => stub::run(&arguments),
         Command::Serve(ConfigFile { config }) => serve::run(config.as_deref()),
@@ -84,7 +85,9 @@ fn main() -> ExitCode {
             out::out(concat!("llm-gateway ", env!("CARGO_PKG_VERSION"), "\n"));
             0
         }
-    })
+    };
+    telemetry::flush();
+    ExitCode::from(code)
 }
 
 fn run_check(file: Option<&Path>) -> u8 {

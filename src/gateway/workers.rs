@@ -1,18 +1,22 @@
 //! The workers of the public listener: a thread each, with a cell and the connections that the acceptor gives it.
+//!
+//! Why not actix's arbiters: they run tasks in a `LocalSet` inside a runtime, which is told by a system call whenever a
+//! socket wakes a task of the set, in seven of ten requests. Here tasks are the runtime's own.
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use actix_http::HttpService;
-use actix_rt::Arbiter;
 use actix_rt::net::TcpStream;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, map_config};
 use actix_web::App;
 use actix_web::dev::AppConfig;
 use actix_web::web::Data;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -45,11 +49,14 @@ pub struct Making {
     pub server: Server,
 }
 
+/// Threads of a worker that may block, at most: they look names up.
+const BLOCKING_MAX: usize = 64;
+
 /// The running workers of a listener, and its acceptor.
 pub struct Workers {
-    arbiters: Vec<Arbiter>,
-    loads: Vec<CellLoad>,
     stop: watch::Sender<bool>,
+    /// Each is told when a worker has ended.
+    ended: Vec<watch::Receiver<()>>,
 }
 
 impl Workers {
@@ -58,52 +65,71 @@ impl Workers {
     /// # Errors
     /// The system gives no thread, or one does not start in time.
     pub async fn start(making: &Making) -> Result<(Self, Vec<Seat>, watch::Receiver<bool>), StartError> {
-        let count = making
-            .server
-            .workers
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let count =
+            making.server.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let (stop, stopped) = watch::channel(false);
-        let (mut arbiters, mut starting) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let arbiter =
-                Arbiter::try_new().map_err(|error| StartError(format!("a worker has no thread: {error}")))?;
-            starting.push(hire(&arbiter, making.clone(), stopped.clone()));
-            arbiters.push(arbiter);
+        let (mut starting, mut ended) = (Vec::new(), Vec::new());
+        for number in 0..count {
+            let (ready, seat) = oneshot::channel();
+            let (end, told) = watch::channel(());
+            hire(number, making.clone(), ready, stopped.clone(), end)
+                .map_err(|error| StartError(format!("a worker cannot start: {error}")))?;
+            starting.push(seat);
+            ended.push(told);
         }
         let Ok(Ok(seats)) = timeout(START_DEADLINE, try_join_all(starting)).await else {
-            return Err(StartError("a worker did not start in time".to_owned()));
+            return Err(StartError("a worker did not start".to_owned()));
         };
-        let loads = seats.iter().map(|seat| seat.load.clone()).collect();
-        Ok((Self { arbiters, loads, stop }, seats, stopped))
+        Ok((Self { stop, ended }, seats, stopped))
     }
 
-    /// Closes what is idle, lets what still runs have a second, and ends the threads.
+    /// Closes what is idle, lets what still runs have a second, and waits for the threads' end.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
-        let deadline = Instant::now() + STOP_DEADLINE;
-        while self.loads.iter().any(|load| load.connections.get() > 0) && Instant::now() < deadline {
-            sleep(Duration::from_millis(5)).await;
-        }
-        for arbiter in &self.arbiters {
-            arbiter.stop();
-        }
+        let ended = self.ended.iter().cloned().map(|mut ended| async move { ended.changed().await });
+        let _ = timeout(STOP_DEADLINE * 2, join_all(ended)).await;
     }
 }
 
-/// Puts a worker onto a thread; it says when it has its cell.
-fn hire(arbiter: &Arbiter, making: Making, stopped: watch::Receiver<bool>) -> oneshot::Receiver<Seat> {
-    let (ready, seat) = oneshot::channel();
-    arbiter.spawn_fn(move || {
-        actix_rt::spawn(async move {
+/// Starts a worker's thread; it says when it has its cell, and drops `end` when it has ended.
+fn hire(
+    number: usize,
+    making: Making,
+    ready: oneshot::Sender<Seat>,
+    stopped: watch::Receiver<bool>,
+    end: watch::Sender<()>,
+) -> io::Result<()> {
+    let runtime = || -> io::Result<LocalRuntime> {
+        Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_MAX)
+            .build_local(LocalOptions::default())
+    };
+    let work = move || {
+        let _end = end;
+        // Without one the seat is never told of, and the start fails.
+        let Ok(runtime) = runtime() else { return };
+        runtime.block_on(async {
             let (connections, given) = mpsc::channel(making.server.max_connections);
             let front = making.shared.start_cell();
             let load = front.load.clone();
-            if ready.send(Seat { load, connections }).is_ok() {
+            if ready.send(Seat { load: load.clone(), connections }).is_ok() {
                 serve(making, front, given, stopped).await;
+                closed(&load).await;
             }
         });
-    });
-    seat
+        // A name that is still being looked up is not waited for.
+        runtime.shutdown_background();
+    };
+    thread::Builder::new().name(format!("worker {number}")).spawn(work).map(|_| ())
+}
+
+/// Waits until a worker's connections are closed, but not for long.
+async fn closed(load: &CellLoad) {
+    let deadline = Instant::now() + STOP_DEADLINE;
+    while load.connections.get() > 0 && Instant::now() < deadline {
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Serves the connections that come until it is stopped.

@@ -210,14 +210,14 @@ impl Write for Escaping<'_> {
 }
 
 /// A text as it stands in one of JSON.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     escape(text, &mut escaped);
     escaped
 }
 
 /// Adds a text to one of JSON: quotes, backslashes and control characters are escaped.
-fn escape(text: &str, out: &mut String) {
+pub(super) fn escape(text: &str, out: &mut String) {
     if is_plain(text.as_bytes()) {
         return out.push_str(text);
     }

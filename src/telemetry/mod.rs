@@ -1,7 +1,7 @@
 //! Logs: how the process tells its operator what happens.
 //!
-//! Why stderr, straight from the thread that logs: one short write per line costs less than waking another
-//! thread for it, and nothing is lost when the process dies. Stdout belongs to the commands.
+//! Why stderr: stdout belongs to the commands. Lines go there through the [`sink`], so that nobody waits for who reads them; a
+//! process that is killed loses those of calls of its last 20 ms, which the ledger has.
 //!
 //! Invariants: no line holds a secret. Secrets are values of [`Secret`](crate::config::Secret), which prints a
 //! mask; headers and bodies are never logged by this crate, and the libraries that might log them are kept at
@@ -9,11 +9,14 @@
 
 mod json;
 pub mod otlp;
+mod sink;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, IsTerminal};
 use std::panic;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Subscriber, error};
@@ -26,15 +29,25 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::Log;
 use json::JsonLine;
+use sink::Sink;
+pub use sink::dropped;
+
+/// How long the end of the process, or of a thread that panics, waits for its last lines to be taken.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// Where this process's lines go.
+static SINK: OnceLock<Sink> = OnceLock::new();
 
 /// Starts logging to stderr, panics included. To be called once, before anything is logged.
 ///
 /// # Errors
-/// Logging was already started in this process.
+/// Logging was already started in this process, or the system gives no thread for it.
 pub fn init(log: &Log) -> Result<(), String> {
-    subscriber(log, io::stderr, io::stderr().is_terminal())
+    let sink = Sink::start(io::stderr()).map_err(|error| error.to_string())?;
+    subscriber(log, sink.clone(), io::stderr().is_terminal())
         .try_init()
         .map_err(|_| "logging was already started in this process".to_owned())?;
+    let _ = SINK.set(sink);
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let payload = info.payload();
@@ -42,8 +55,16 @@ pub fn init(log: &Log) -> Result<(), String> {
         let text =
             text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         error!(place, "panic: {text}");
+        flush();
     }));
     Ok(())
+}
+
+/// Waits until the lines so far are written, but not for long: before the process ends, and before something else is said.
+pub fn flush() {
+    if let Some(sink) = SINK.get() {
+        sink.flush(LAST_LINES);
+    }
 }
 
 /// What [`init`] installs, towards any writer.

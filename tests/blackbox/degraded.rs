@@ -235,3 +235,17 @@ fn a_data_folder_in_which_nothing_can_be_made_is_one_clear_line() {
     let mend = "Make data_dir a folder that this user can write, or set another one.";
     assert!(line.contains("cannot use the store /proc/self/gateway.db: ") && line.ends_with(mend), "{line}");
 }
+
+#[tokio::test]
+async fn nobody_waits_for_whoever_reads_the_log_and_no_line_is_lost_that_finds_room() {
+    let up = upstream().await;
+    let gateway = Setup::with_upstream(&up).start().await;
+    let client = gateway.client().await;
+    gateway.process.leave_unread(true);
+    // A pipe holds 64 KB, some 120 lines.
+    ask(&client, 300).await;
+    gateway.process.leave_unread(false);
+    let calls = || gateway.process.events().iter().filter(|event| event["message"] == "request").count();
+    eventually("every call has its line", || std::future::ready((calls() == 300).then_some(()))).await;
+    assert_eq!(gateway.metric("llm_gateway_log_dropped_lines_total").await, 0.0);
+}

@@ -4,6 +4,7 @@
 //! exceeds it is counted under `other`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::actors::metrics::labels::{Capped, MODELS_MAX, PROVIDERS_MAX};
@@ -59,8 +60,14 @@ impl Meters {
         if self.series.len() >= SERIES_MAX && !self.series.contains_key(&key) {
             (key.provider, key.model) = (self.providers.other(), self.models.other());
         }
-        let (instrument, made) = (key.instrument, key.attributes());
-        let (_, histogram) = self.series.entry(key).or_insert_with(|| (made, Histogram::new(instrument)));
+        // What it is called is written when it is first seen.
+        let (_, histogram) = match self.series.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let made = (new.key().attributes(), Histogram::new(new.key().instrument));
+                new.insert(made)
+            }
+        };
         histogram.record(value);
     }
 

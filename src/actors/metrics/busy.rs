@@ -4,6 +4,7 @@ use super::exposition::Family;
 use super::names::Metric;
 use crate::actors::gauges::Gauges;
 use crate::actors::mailbox::Mailbox;
+use crate::telemetry;
 
 /// The series.
 pub struct Busy {
@@ -13,6 +14,7 @@ pub struct Busy {
     waiting: Family<f64>,
     full: Family<u64>,
     draining: Family<f64>,
+    log_dropped: Family<u64>,
 }
 
 impl Busy {
@@ -25,6 +27,7 @@ impl Busy {
             waiting: Family::new(Metric::Mailbox),
             full: Family::new(Metric::MailboxFull),
             draining: Family::new(Metric::Draining),
+            log_dropped: Family::new(Metric::LogDropped),
         }
     }
 
@@ -44,6 +47,7 @@ impl Busy {
         self.mailboxes("billing", [&gauges.billing]);
         self.mailboxes("metrics", [&gauges.metrics]);
         self.draining.set(&[], gauges.drain.elapsed().as_secs_f64());
+        self.log_dropped.set(&[], telemetry::dropped());
     }
 
     fn mailboxes<'a>(&mut self, actor: &str, mailboxes: impl IntoIterator<Item = &'a Mailbox>) {
@@ -63,5 +67,6 @@ impl Busy {
             family.write(out);
         }
         self.full.write(out);
+        self.log_dropped.write(out);
     }
 }

@@ -93,6 +93,7 @@ table! {
     MailboxFull = counter("llm_gateway_mailbox_full_total", &["actor"], "Messages that found an actor's mailbox full: they waited, or came again later; a batch for the metrics actor was left out.");
     Sheds = counter("llm_gateway_sheds_total", &["reason"], "Calls refused to protect the gateway: for want of memory (memory, body_memory, image_memory) or of room for receipts (journal, billing) or for requests with an Idempotency-Key (idempotency), while it drains (draining), or because a provider's queue was full or the time in it over (queue_full, queue_timeout).");
     Draining = gauge("llm_gateway_draining_seconds", &[], "Seconds since the process was told to end, 0 before.");
+    LogDropped = counter("llm_gateway_log_dropped_lines_total", &[], "Lines of the log that found no room because standard error took nothing for a while.");
     Attempts = counter("llm_gateway_attempts_total", &["provider", "model", "outcome", "error"], "Attempts at an upstream, also where no connection was made; outcome is completed, failed or cancelled.");
     UpstreamDuration = histogram("llm_gateway_upstream_duration_seconds", &["provider", "model", "outcome"], DURATION, "From sending to the end of an attempt.");
     TimeToFirstToken = histogram("llm_gateway_time_to_first_token_seconds", &["provider", "model"], FIRST_TOKEN, "From sending to the first content of an upstream's answer.");

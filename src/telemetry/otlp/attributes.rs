@@ -1,8 +1,6 @@
 //! A list of attributes under construction.
 
-use std::fmt::Write as _;
-
-use serde_json::Value;
+use crate::telemetry::json::{escape, escaped};
 
 /// A list of attributes under construction.
 #[derive(Debug)]
@@ -20,17 +18,24 @@ impl Attributes {
         Self("[".to_owned())
     }
 
-    fn put(&mut self, name: &str, kind: &str, value: std::fmt::Arguments<'_>) {
+    /// Begins one of this kind. An operator may have given the name.
+    fn begin(&mut self, name: &str, kind: &str) {
         if self.0.len() > 1 {
             self.0.push(',');
         }
-        // Writing to a string does not fail.
-        let _ = write!(self.0, "{{\"key\":{},\"value\":{{\"{kind}\":{value}}}}}", quoted(name));
+        self.0.push_str("{\"key\":\"");
+        escape(name, &mut self.0);
+        for part in ["\",\"value\":{\"", kind, "\":"] {
+            self.0.push_str(part);
+        }
     }
 
     /// A text.
     pub fn text(&mut self, name: &str, value: &str) {
-        self.put(name, "stringValue", format_args!("{}", quoted(value)));
+        self.begin(name, "stringValue");
+        self.0.push('"');
+        escape(value, &mut self.0);
+        self.0.push_str("\"}}");
     }
 
     /// A text, if there is one.
@@ -43,12 +48,16 @@ impl Attributes {
     /// A whole number.
     pub fn number(&mut self, name: &str, value: u64) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
-        self.put(name, "intValue", format_args!("\"{value}\""));
+        self.begin(name, "intValue");
+        for part in ["\"", itoa::Buffer::new().format(value), "\"}}"] {
+            self.0.push_str(part);
+        }
     }
 
     /// `true` or `false`.
     pub fn flag(&mut self, name: &str, value: bool) {
-        self.put(name, "boolValue", format_args!("{value}"));
+        self.begin(name, "boolValue");
+        self.0.push_str(if value { "true}}" } else { "false}}" });
     }
 
     /// The list as JSON.
@@ -60,5 +69,5 @@ impl Attributes {
 
 /// A text as JSON.
 pub fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    format!("\"{}\"", escaped(text))
 }

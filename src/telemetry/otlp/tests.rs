@@ -135,3 +135,11 @@ fn a_server_is_a_host_and_its_port() {
     }
     assert_eq!(Server::of("nothing"), None);
 }
+
+#[test]
+fn a_name_or_a_text_with_quotes_stays_one() {
+    let mut attributes = Attributes::new();
+    attributes.text("an \"odd\"\nname", "a \"text\"\u{1}");
+    let written: Value = serde_json::from_str(&attributes.finish()).unwrap();
+    assert_eq!(written, json!([{"key": "an \"odd\"\nname", "value": {"stringValue": "a \"text\"\u{1}"}}]));
+}

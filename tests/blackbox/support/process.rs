@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::eventually;
 pub struct Process {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    unread: Arc<AtomicBool>,
 }
 
 /// What a command that ran to its end left.
@@ -81,13 +83,22 @@ impl Process {
         let mut child = command.spawn().expect("the binary starts");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stderr = child.stderr.take().expect("piped");
-        let kept = Arc::clone(&lines);
+        let unread = Arc::<AtomicBool>::default();
+        let (kept, paused) = (Arc::clone(&lines), Arc::clone(&unread));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                while paused.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 kept.lock().expect("no test panics while it holds the lines").push(line);
             }
         });
-        Self { child, lines }
+        Self { child, lines, unread }
+    }
+
+    /// Stops reading what it says, or goes on.
+    pub fn leave_unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
     }
 
     /// Process id.
