@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use awc::ClientResponse;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
+use super::client::Answer;
 use crate::error::Error;
 use crate::timer::{Late, Timer};
 
@@ -17,7 +17,7 @@ const TAIL: Duration = Duration::from_millis(50);
 /// # Errors
 /// 504 after `idle` of silence, 502 when the connection breaks.
 pub async fn next_piece(
-    response: &mut ClientResponse,
+    response: &mut impl Answer,
     timer: &mut Timer,
     idle: Duration,
     provider: &str,
@@ -38,16 +38,12 @@ pub async fn next_piece(
 /// # Errors
 /// As [`next_piece`]; 502 when it is too large or shorter than it said.
 pub async fn whole(
-    response: &mut ClientResponse,
+    response: &mut impl Answer,
     timer: &mut Timer,
     (idle, limit): (Duration, usize),
     provider: &str,
 ) -> Result<Bytes, Error> {
-    let declared = response
-        .headers()
-        .get(awc::http::header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<usize>().ok());
+    let declared = response.announced();
     let mut body = BytesMut::new();
     let mut first = None;
     while let Some(piece) = next_piece(response, timer, idle, provider).await? {
@@ -75,6 +71,6 @@ pub async fn whole(
 }
 
 /// Lets a finished stream end, so that its connection returns to the pool.
-pub async fn tail(mut response: ClientResponse, timer: &mut Timer) {
+pub async fn tail(mut response: impl Answer, timer: &mut Timer) {
     let _ = timer.within(TAIL, async { while let Some(Ok(_)) = response.next().await {} }).await;
 }

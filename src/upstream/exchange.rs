@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use awc::ClientResponse;
 use awc::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 
 use super::auth::Proof;
 use super::call::Call;
+use super::client::Response;
 use super::deadline::{Deadline, Deadlines, abandoned};
 use super::drain;
 use super::failure::{self, SendFailure};
@@ -220,7 +220,7 @@ async fn drive(
     proof: &mut Proof,
     begun: &Cell<bool>,
     timer: &mut Timer,
-) -> Result<Option<ClientResponse>, Stop> {
+) -> Result<Option<Response>, Stop> {
     if link.proves() {
         let proven = Box::pin(link.prove(&attempt.out)).await;
         *proof = proven.map_err(|error| Stop::Failed { error, reached: false })?;
@@ -258,7 +258,7 @@ async fn send(
     proof: &Proof,
     meter: &mut Meter,
     timer: &mut Timer,
-) -> Result<ClientResponse, SendFailure> {
+) -> Result<Response, SendFailure> {
     let provider = &link.provider;
     let limit = attempt.timeouts.connect + attempt.timeouts.head;
     let late = |_| SendFailure {
@@ -283,8 +283,8 @@ async fn send(
     }
     tracing::debug!(request_id = %attempt.call.request_id, provider = %provider.id, "pooled connection was closed; using a fresh one");
     meter.resent();
-    let sending = Box::pin(link.send_fresh(&attempt.out, proof).map_err(unsendable)?);
-    let second = timer.within(limit, sending).await.map_err(late)?;
+    let sending = Box::pin(link.send_fresh(&attempt.out, proof));
+    let second = timer.within(limit, sending).await.map_err(late)?.map_err(unsendable)?;
     // The first connection was there: the upstream may have read the request, whatever became of the second.
     second.map_err(|error| SendFailure { reached: true, ..failure::of_send(&error, &provider.id) })
 }
@@ -293,7 +293,7 @@ async fn send(
 async fn refused(
     link: &Link,
     attempt: &Attempt,
-    response: &mut ClientResponse,
+    response: &mut Response,
     status: u16,
 ) -> (Error, Option<Duration>) {
     let provider = &link.provider;
@@ -308,7 +308,7 @@ async fn refused(
 }
 
 /// A 200 with a JSON or HTML body where a stream was asked for: an error most of the time.
-async fn not_a_stream(link: &Link, attempt: &Attempt, response: &mut ClientResponse) -> Error {
+async fn not_a_stream(link: &Link, attempt: &Attempt, response: &mut Response) -> Error {
     let provider = &link.provider;
     let mut timer = Timer::default();
     let limits = (attempt.timeouts.idle, ERROR_BYTES_MAX);
@@ -329,7 +329,7 @@ async fn whole(
     link: &Link,
     attempt: &Attempt,
     meter: &mut Meter,
-    response: &mut ClientResponse,
+    response: &mut Response,
     timer: &mut Timer,
 ) -> Result<(), Stop> {
     let provider = &link.provider;
@@ -361,7 +361,7 @@ async fn pump(
     link: &Link,
     attempt: &Attempt,
     meter: &mut Meter,
-    response: &mut ClientResponse,
+    response: &mut Response,
     (content_type, begun): (&str, &Cell<bool>),
     timer: &mut Timer,
 ) -> Result<bool, Stop> {

@@ -1,5 +1,6 @@
 //! The HTTP client's errors, told apart: never connected, maybe stale, timed out, broke off.
 
+use actix_http::error::ParseError;
 use awc::error::{ConnectError, SendRequestError};
 
 use crate::error::Error;
@@ -44,7 +45,7 @@ pub fn of_send(error: &SendRequestError, provider: &str) -> SendFailure {
         },
         SendRequestError::Send(_) => broke_off(provider),
         // A reset while the head is awaited arrives as an error of reading it.
-        SendRequestError::Response(error) if is_io(error) => broke_off(provider),
+        SendRequestError::Response(ParseError::Io(_)) => broke_off(provider),
         SendRequestError::Response(_) => SendFailure {
             error: Error::upstream(
                 format!("{provider} sent a response that is not HTTP."),
@@ -60,13 +61,6 @@ pub fn of_send(error: &SendRequestError, provider: &str) -> SendFailure {
         },
         _ => broke_off(provider),
     }
-}
-
-/// True when an error of reading a head comes from the connection and not from what was read.
-///
-/// The type of the error is not exported by the client, nor does it give its source: its text is all there is.
-fn is_io(error: &impl std::fmt::Display) -> bool {
-    error.to_string().starts_with("I/O error")
 }
 
 /// The connection went away before the head. The request may have been read, and paid for.

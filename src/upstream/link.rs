@@ -12,53 +12,50 @@ use std::time::Duration;
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection as TcpConnection, Connector as TcpConnector};
 use awc::error::SendRequestError;
-use awc::http::Uri;
 use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     USER_AGENT,
 };
-use awc::{Client, ClientResponse, Connector, FrozenClientRequest, SendClientRequest};
+use awc::http::{Method, Uri};
+use awc::{Connect, Connector};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::auth::{Credential, Keyring, Proof, Unproven};
+use super::client::{Client, Head, Response, Socket};
 use super::drain;
 use crate::config::{AuthStyle, ProbeRule, Provider, Secret};
 use crate::error::Error;
 use crate::timer::Timer;
 use crate::wire::WireFormat;
 
-/// How long an idle upstream connection is kept: below what common servers and balancers allow.
-const POOL_IDLE: Duration = Duration::from_secs(30);
 /// Largest answer to a probe that is read, bytes: lists of models are long.
 const PROBE_BYTES_MAX: usize = 8 << 20;
-/// How long a connection is used at all, so that DNS changes are followed.
-const POOL_LIFETIME: Duration = Duration::from_secs(600);
+/// How long a connection may take to be there, whoever waits for it.
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
 
 /// Shorter header values are versions and the like, and would mangle texts if they were masked.
 const SECRET_LENGTH_MIN: usize = 8;
 
 tokio::task_local! {
-    /// What is known of the connection of the request that is being sent.
+    /// Who waits for the connection that is being made.
     static CONNECTION: Connection;
 }
 
-/// The connection of one request.
+/// A connection that is being made for a request.
 #[derive(Clone)]
 struct Connection {
-    /// It is a new one.
-    fresh: Rc<Cell<bool>>,
-    /// How long a new one may take to be there.
+    /// How long it may take to be there.
     patience: Duration,
-    /// It is there: the request may have gone over it. Of a new one this is said before its TLS handshake.
+    /// Told when it is, before its TLS handshake.
     made: Rc<Cell<bool>>,
 }
 
 /// How sending over the pool went.
 pub struct Sent {
     /// The response head, or why there is none.
-    pub result: Result<ClientResponse, SendRequestError>,
+    pub result: Result<Response, SendRequestError>,
     /// The connection was one of the pool: it may have been closed meanwhile.
     pub pooled: bool,
 }
@@ -67,9 +64,7 @@ pub struct Sent {
 pub struct Link {
     /// The row.
     pub provider: Arc<Provider>,
-    pooled: Client,
-    /// Without a pool: for the one retry after a pooled connection turned out to be closed.
-    single: Client,
+    client: Client,
     /// What proves each request, where that is more than a key.
     credential: Option<Credential>,
     tls: Arc<rustls::ClientConfig>,
@@ -77,7 +72,7 @@ pub struct Link {
     heads: RefCell<Vec<Heads>>,
 }
 
-type Heads = HashMap<Box<str>, FrozenClientRequest>;
+type Heads = HashMap<Box<str>, Rc<Head>>;
 
 /// Prepared heads kept at most, of each kind: models that are named in the path make one each.
 const HEADS_MAX: usize = 256;
@@ -129,8 +124,7 @@ impl Link {
         keyring: &Keyring,
     ) -> Result<Rc<Self>, LinkError> {
         let link = Self {
-            pooled: client(&provider, tls, POOL_IDLE),
-            single: client(&provider, tls, Duration::ZERO),
+            client: client(&provider, tls)?,
             credential: keyring.of(&provider.id),
             tls: Arc::clone(tls),
             heads: RefCell::default(),
@@ -140,24 +134,24 @@ impl Link {
         link.heads.borrow_mut().resize_with(2 * keys, Heads::new);
         for route in &link.provider.routes {
             for key in 0..keys {
-                head(&link.pooled, &link.provider, key, route.wire, false, &route.path("m", false))?;
+                head(&link.provider, key, route.wire, false, &route.path("m", false))?;
             }
         }
         Ok(Rc::new(link))
     }
 
     /// The prepared head of a request.
-    fn head(&self, out: &Outgoing) -> Result<FrozenClientRequest, LinkError> {
+    fn head(&self, out: &Outgoing) -> Result<Rc<Head>, LinkError> {
         let at = 2 * out.credential + usize::from(out.stream);
         if let Some(known) = self.heads.borrow().get(at).and_then(|heads| heads.get(out.path.as_str())) {
-            return Ok(known.clone());
+            return Ok(Rc::clone(known));
         }
-        let made = head(&self.pooled, &self.provider, out.credential, out.wire, out.stream, &out.path)?;
+        let made = Rc::new(head(&self.provider, out.credential, out.wire, out.stream, &out.path)?);
         if let Some(heads) = self.heads.borrow_mut().get_mut(at) {
             if heads.len() >= HEADS_MAX {
                 heads.clear();
             }
-            heads.insert(out.path.as_str().into(), made.clone());
+            heads.insert(out.path.as_str().into(), Rc::clone(&made));
         }
         Ok(made)
     }
@@ -176,7 +170,7 @@ impl Link {
         let (id, patience) = (&self.provider.id, self.provider.timeouts.connect);
         let unsendable = |error: LinkError| Error::upstream(format!("{error}."), "upstream_unreachable");
         let head = self.head(out).map_err(unsendable)?;
-        let request = Unproven { url: &head.get_uri().to_string(), headers: head.headers(), body: &out.body };
+        let request = Unproven { url: &head.uri().to_string(), headers: head.headers(), body: &out.body };
         match timeout(patience, credential.prove(&self.tls, &request)).await {
             Ok(Ok(proof)) => Ok(proof),
             Ok(Err(why)) => Err(Error::UpstreamAuth(format!("{id} was not asked: {why}."))),
@@ -200,14 +194,22 @@ impl Link {
         reached: Rc<Cell<bool>>,
         patience: Duration,
     ) -> Result<Sent, LinkError> {
-        let request = self.head(out)?;
-        let sending = with_headers(&request, out, proof)?;
-        // Unless the pool has to connect, it has one.
-        reached.set(true);
-        let connection = Connection { fresh: Rc::default(), patience, made: reached };
-        // The pool connects within the request that asks for it: what this scope sees is its own connection.
-        let result = CONNECTION.scope(connection.clone(), sending).await;
-        Ok(Sent { result, pooled: !connection.fresh.get() })
+        let (head, extra) = (self.head(out)?, extra(out, proof)?);
+        let kept = self.client.kept();
+        let pooled = kept.is_some();
+        reached.set(pooled);
+        let ready = match kept {
+            Some(kept) => Ok(kept),
+            None => {
+                let connecting = Connection { patience, made: reached };
+                Box::pin(CONNECTION.scope(connecting, self.client.connect())).await
+            }
+        };
+        let result = match ready {
+            Ok(ready) => ready.send(&head, extra.as_ref(), Some(&out.body)).await,
+            Err(error) => Err(SendRequestError::Connect(error)),
+        };
+        Ok(Sent { result, pooled })
     }
 
     /// What would be sent, with everything masked that may be a credential.
@@ -229,7 +231,7 @@ impl Link {
             headers.push((AUTHORIZATION.as_str().to_owned(), "***".to_owned()));
         }
         headers.sort();
-        Ok(Previewed { url: head.get_uri().to_string(), headers })
+        Ok(Previewed { url: head.uri().to_string(), headers })
     }
 
     /// An error without this account's credentials: upstreams quote what they refuse.
@@ -239,13 +241,20 @@ impl Link {
         long.fold(error, Error::without)
     }
 
-    /// Sends a body over a connection of its own.
+    /// Sends a body over a new connection.
     ///
     /// # Errors
-    /// A path or header that HTTP cannot carry.
-    pub fn send_fresh(&self, out: &Outgoing, proof: &Proof) -> Result<SendClientRequest, LinkError> {
-        let head = head(&self.single, &self.provider, out.credential, out.wire, out.stream, &out.path)?;
-        with_headers(&head, out, proof)
+    /// As [`Link::send`].
+    pub async fn send_fresh(
+        &self,
+        out: &Outgoing,
+        proof: &Proof,
+    ) -> Result<Result<Response, SendRequestError>, LinkError> {
+        let (head, extra) = (self.head(out)?, extra(out, proof)?);
+        Ok(match self.client.connect().await {
+            Ok(ready) => ready.send(&head, extra.as_ref(), Some(&out.body)).await,
+            Err(error) => Err(SendRequestError::Connect(error)),
+        })
     }
 }
 
@@ -254,7 +263,8 @@ impl Link {
     /// asks for nothing and proves nothing.
     pub async fn warm(&self) {
         let patience = self.provider.timeouts.connect * 2;
-        let ask = |_| timeout(patience, self.pooled.head(&self.provider.base_url).no_decompress().send());
+        let Ok(head) = self.bare(Method::HEAD, "", []) else { return };
+        let ask = |_| timeout(patience, self.ask(&head));
         let asked = join_all((0..self.provider.tending.warm_connections).map(ask)).await;
         for answer in asked {
             // Whoever does not answer is not there for calls either, and they will say so.
@@ -262,6 +272,28 @@ impl Link {
                 tracing::debug!(provider = %self.provider.id, %error, "a connection could not be opened ahead");
             }
         }
+    }
+
+    /// Sends a request without a body.
+    async fn ask(&self, head: &Head) -> Result<Response, SendRequestError> {
+        let ready = self.client.ready().await.map_err(SendRequestError::Connect)?;
+        ready.send(head, None, None).await
+    }
+
+    /// The head of a request that is no call.
+    fn bare(
+        &self,
+        method: Method,
+        path: &str,
+        more: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    ) -> Result<Head, LinkError> {
+        let uri = address(&self.provider, path)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, host(&self.provider, &uri)?);
+        for (name, value) in more {
+            headers.insert(name, value);
+        }
+        Ok(Head::new(method, uri, headers))
     }
 
     /// Asks whether the provider is well: it is when it answers with success in time. `None` where the answer is about
@@ -272,16 +304,11 @@ impl Link {
         let fixed =
             fixed.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let proof = proof_by_key(&self.provider, credential).ok().flatten();
-        let mut request = self
-            .pooled
-            .get(format!("{}{}", self.provider.base_url, rule.path))
-            .no_decompress()
-            .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
-        for header in fixed.chain(own).chain(proof) {
-            request = request.insert_header(header);
-        }
+        let encoding = (ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let headers = [encoding].into_iter().chain(fixed).chain(own).chain(proof);
+        let Ok(head) = self.bare(Method::GET, &rule.path, headers) else { return Some(false) };
         let asked = timeout(rule.timeout, async {
-            let mut answer = request.send().await.ok()?;
+            let mut answer = self.ask(&head).await.ok()?;
             let status = answer.status();
             // Read to its end, so that its connection serves calls.
             let limits = (rule.timeout, PROBE_BYTES_MAX);
@@ -296,19 +323,15 @@ impl Link {
     }
 }
 
-fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) -> Client {
+fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>) -> Result<Client, LinkError> {
     let tcp = TcpConnector::default().service();
     let connect = fn_service(move |info: ConnectInfo<Uri>| {
-        // Out of scope for a connection of its own, whose age nobody asks.
+        // Out of scope for whoever does not wait for it himself.
         let known = CONNECTION.try_with(Connection::clone).ok();
-        if let Some(known) = &known {
-            known.fresh.set(true);
-            known.made.set(false);
-        }
         let connecting = tcp.call(info);
         async move {
-            // Nobody's own patience is longer than the client's.
-            let patience = known.as_ref().map_or(POOL_LIFETIME, |known| known.patience);
+            // Nobody's own patience is longer than a connection is used.
+            let patience = known.as_ref().map_or(PATIENCE_MAX, |known| known.patience);
             let late = |_| ConnectError::Io(std::io::ErrorKind::TimedOut.into());
             let connecting = timeout(patience, connecting).await.map_err(late)?;
             let connection: TcpConnection<Uri, actix_rt::net::TcpStream> = connecting?;
@@ -326,19 +349,18 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>, idle: Duration) 
         .limit(0)
         .timeout(provider.timeouts.connect)
         .handshake_timeout(provider.timeouts.connect)
-        .conn_keep_alive(idle)
-        .conn_lifetime(POOL_LIFETIME);
-    Client::builder().connector(connector).disable_timeout().disable_redirects().no_default_headers().finish()
+        .finish();
+    let uri = address(provider, "")?;
+    Ok(Client::new(move || {
+        let connecting = connector.call(Connect { uri: uri.clone(), addr: None });
+        Box::pin(async move { Ok(Box::new(connecting.await?) as Box<dyn Socket>) })
+    }))
 }
 
-/// Sends a body with the headers of its request alone.
-fn with_headers(
-    request: &FrozenClientRequest,
-    out: &Outgoing,
-    proof: &Proof,
-) -> Result<SendClientRequest, LinkError> {
+/// The headers of one request alone; `None` when it has none.
+fn extra(out: &Outgoing, proof: &Proof) -> Result<Option<HeaderMap>, LinkError> {
     if out.headers.is_empty() && proof.headers.is_empty() {
-        return Ok(request.send_body(out.body.clone()));
+        return Ok(None);
     }
     let mut headers = HeaderMap::new();
     for (name, value) in &out.headers {
@@ -348,45 +370,50 @@ fn with_headers(
     for (name, value) in &proof.headers {
         headers.insert(name.clone(), value.clone());
     }
-    Ok(request.extra_headers(headers).send_body(out.body.clone()))
+    Ok(Some(headers))
 }
 
 /// The request head that every request to this path shares.
 fn head(
-    client: &Client,
     provider: &Provider,
     credential: usize,
     wire: WireFormat,
     stream: bool,
     path: &str,
-) -> Result<FrozenClientRequest, LinkError> {
-    let bad =
-        |what: &str| LinkError(format!("providers.{}.{what} cannot be sent in an HTTP header", provider.id));
-    let url: Uri = format!("{}{path}", provider.base_url)
-        .parse()
-        .map_err(|_| LinkError(format!("providers.{}.base_url is not a URL", provider.id)))?;
-    let accept = wire.accepts(stream);
-    let mut request = client
-        .post(&url)
-        .no_decompress()
-        .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
-        .insert_header((ACCEPT, HeaderValue::from_static(accept)))
-        .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
-        .insert_header((
-            USER_AGENT,
-            HeaderValue::from_static(concat!("llm-gateway/", env!("CARGO_PKG_VERSION"))),
-        ));
-    if let Some(authority) = url.authority() {
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("base_url"))?;
-        request = request.insert_header((HOST, host));
+) -> Result<Head, LinkError> {
+    let uri = address(provider, path)?;
+    let mut headers = HeaderMap::new();
+    let agent = concat!("llm-gateway/", env!("CARGO_PKG_VERSION"));
+    for (name, value) in [
+        (CONTENT_TYPE, "application/json"),
+        (ACCEPT, wire.accepts(stream)),
+        (ACCEPT_ENCODING, "identity"),
+        (USER_AGENT, agent),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
     }
-    for header in own_headers(provider)? {
-        request = request.insert_header(header);
+    headers.insert(HOST, host(provider, &uri)?);
+    for (name, value) in own_headers(provider)?.into_iter().chain(proof_by_key(provider, credential)?) {
+        headers.insert(name, value);
     }
-    if let Some(header) = proof_by_key(provider, credential)? {
-        request = request.insert_header(header);
-    }
-    freeze(request, &bad)
+    Ok(Head::new(Method::POST, uri, headers))
+}
+
+/// Where a path of a provider is.
+fn address(provider: &Provider, path: &str) -> Result<Uri, LinkError> {
+    let url: Option<Uri> = format!("{}{path}", provider.base_url).parse().ok();
+    url.filter(|url| url.authority().is_some())
+        .ok_or_else(|| LinkError(format!("providers.{}.base_url is not a URL", provider.id)))
+}
+
+/// What the provider is called in its requests.
+fn host(provider: &Provider, uri: &Uri) -> Result<HeaderValue, LinkError> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    // Who is in the address is nobody's business.
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    HeaderValue::from_str(host).map_err(|_| {
+        LinkError(format!("providers.{}.base_url cannot be sent in an HTTP header", provider.id))
+    })
 }
 
 /// The headers of a row.
@@ -426,11 +453,4 @@ fn proof_by_key(
     let mut value = HeaderValue::from_str(&value).map_err(|_| bad("api_key"))?;
     value.set_sensitive(true);
     Ok(Some((name, value)))
-}
-
-fn freeze(
-    request: awc::ClientRequest,
-    bad: &dyn Fn(&str) -> LinkError,
-) -> Result<FrozenClientRequest, LinkError> {
-    request.freeze().map_err(|_| bad("base_url"))
 }

@@ -2,6 +2,7 @@
 
 mod auth;
 mod call;
+mod client;
 mod collector;
 mod deadline;
 mod drain;
