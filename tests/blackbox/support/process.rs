@@ -3,8 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,7 +14,7 @@ use super::eventually;
 pub struct Process {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
-    unread: Arc<AtomicBool>,
+    unread: Arc<(Mutex<bool>, Condvar)>,
 }
 
 /// What a command that ran to its end left.
@@ -83,13 +82,13 @@ impl Process {
         let mut child = command.spawn().expect("the binary starts");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stderr = child.stderr.take().expect("piped");
-        let unread = Arc::<AtomicBool>::default();
+        let unread = Arc::<(Mutex<bool>, Condvar)>::default();
         let (kept, paused) = (Arc::clone(&lines), Arc::clone(&unread));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                while paused.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
+                let (paused, on) = &*paused;
+                let paused = paused.lock().expect("no test panics while it holds this");
+                drop(on.wait_while(paused, |paused| *paused));
                 kept.lock().expect("no test panics while it holds the lines").push(line);
             }
         });
@@ -98,7 +97,8 @@ impl Process {
 
     /// Stops reading what it says, or goes on.
     pub fn leave_unread(&self, unread: bool) {
-        self.unread.store(unread, Ordering::Relaxed);
+        *self.unread.0.lock().expect("no test panics while it holds this") = unread;
+        self.unread.1.notify_all();
     }
 
     /// Process id.
