@@ -62,11 +62,13 @@ class Bench:
         return [target for target in map(self.profile, self.asked()) if target]
 
     def fresh(self, names):
-        """Nginx and these profiles, started anew for whom it matters what they did before; whoever asks ends them. They have had
+        """Nginx and these profiles, started anew for whom it matters what they did before; whoever asks ends them. Each has an upstream
+        of its own: a proxy keeps thousands of connections for a while, and one address has ports for 28,000. They have had
         time to come to rest."""
-        found = [nginx.start(self.folder, self.upstream), *filter(None, map(self.start, names))]
+        apart = lambda: upstream.start_stub(self.binary)[1]
+        found = [nginx.start(self.folder, apart()), *(self.start(name, apart()) for name in names)]
         time.sleep(REST)
-        return found
+        return [target for target in found if target]
 
     def all(self):
         """Nginx and the profiles, in the order of the turns."""

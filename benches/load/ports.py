@@ -1,11 +1,8 @@
 """Connections of this machine, as the kernel lists them. One address has some 28,000 ports, and a closed connection keeps its
 port for a minute."""
 import pathlib
-import time
 
 LISTENING = "0A"
-FEW = 4_000
-MINUTE = 70
 
 
 def connections(port):
@@ -16,10 +13,3 @@ def connections(port):
         if state != LISTENING and port in (int(end.rsplit(":", 1)[1], 16) for end in ends):
             found.add(frozenset(ends))
     return found
-
-
-def settle(port):
-    """Waits until few ports are taken by connections to this one, so that those who need many find them; a minute suffices."""
-    deadline = time.monotonic() + MINUTE
-    while len(connections(port)) > FEW and time.monotonic() < deadline:
-        time.sleep(1)

@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
 /// A text that may stand only in these modules; an empty list means nowhere.
 const FENCES: &[(&str, &[&str])] = &[
     ("awc::", &["upstream"]),
+    ("actix_http::", &["gateway", "upstream"]),
     ("actix_web::", &["http", "cell", "gateway", "main", "stub"]),
     ("env::var", &["config"]),
     ("unbounded_channel", &[]),

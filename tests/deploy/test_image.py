@@ -118,6 +118,7 @@ def test_the_image_says_how_it_is_run_and_holds_nothing_else(image):
     config = said["Docker"]["config"]
     assert config["User"] == "65532:65532" and config["Entrypoint"] == [BINARY] and config["Cmd"] == ["serve"]
     assert config["ExposedPorts"].keys() == {"8080/tcp", "9090/tcp"} and config["Volumes"].keys() == {"/data"}
+    assert "MIMALLOC_PURGE_DELAY=10" in config["Env"]
     assert config["Healthcheck"]["Test"] == ["CMD", BINARY, "health"]
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     assert files - {"etc/hosts", "etc/resolv.conf"} == {

@@ -2,7 +2,6 @@
 and memory, of proxies that were just started. One round; the streams begin evenly within a second or two."""
 from .. import client
 from ..quantiles import at
-from ..ports import settle
 from ..report.rows import Goal, Row
 from ..upstream import body, drip
 
@@ -14,8 +13,6 @@ EVENT = 1.0
 
 
 def run(bench):
-    # The latency part leaves thousands of connections to the upstream.
-    settle(bench.upstream)
     targets = bench.fresh(bench.asked())
     counts = [count for count in COUNTS if count <= bench.options.streams]
     idle = {target.name: target.process.rss() for target in targets}

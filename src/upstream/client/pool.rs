@@ -14,7 +14,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How long a connection is used at all, so that DNS changes are followed.
 const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Idle connections, the one that was used last at the back. There are never more than were once in use together.
+/// Idle connections, the one that was used last at the back: they take turns, so that as many stay open as were in use
+/// together while calls come often enough. There are never more than that.
 #[derive(Default)]
 pub struct Pool {
     idle: RefCell<VecDeque<Idle>>,
@@ -34,11 +35,11 @@ impl Idle {
 }
 
 impl Pool {
-    /// Takes the one that was used last; those that are old, or were closed meanwhile, go.
+    /// Takes the one that has waited longest; those that are old, or were closed meanwhile, go.
     pub fn take(&self) -> Option<Connection> {
         let now = Instant::now();
         loop {
-            let mut next = self.idle.borrow_mut().pop_back()?;
+            let mut next = self.idle.borrow_mut().pop_front()?;
             if !next.is_old(now) && next.connection.is_quiet() {
                 return Some(next.connection);
             }
