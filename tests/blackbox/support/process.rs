@@ -15,6 +15,7 @@ pub struct Process {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     unread: Arc<(Mutex<bool>, Condvar)>,
+    reader: std::thread::JoinHandle<()>,
 }
 
 /// What a command that ran to its end left.
@@ -84,7 +85,7 @@ impl Process {
         let stderr = child.stderr.take().expect("piped");
         let unread = Arc::<(Mutex<bool>, Condvar)>::default();
         let (kept, paused) = (Arc::clone(&lines), Arc::clone(&unread));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let (paused, on) = &*paused;
                 let paused = paused.lock().expect("no test panics while it holds this");
@@ -92,7 +93,7 @@ impl Process {
                 kept.lock().expect("no test panics while it holds the lines").push(line);
             }
         });
-        Self { child, lines, unread }
+        Self { child, lines, unread, reader }
     }
 
     /// Stops reading what it says, or goes on.
@@ -153,11 +154,14 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until all that it said is read.
     pub async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        eventually("the process ends", || std::future::ready(child.try_wait().expect("a child can be asked")))
-            .await
+        let ended = || std::future::ready(child.try_wait().expect("a child can be asked"));
+        let status = eventually("the process ends", ended).await;
+        let read = || std::future::ready(self.reader.is_finished().then_some(()));
+        eventually("its last words are read", read).await;
+        status
     }
 }
 
