@@ -152,10 +152,17 @@ impl Seats {
         self.seats.iter().any(|seat| seat.load.connections.get() < self.connections_max)
     }
 
+    /// What a worker has to do: its connections, and those that are busy once more. One that has as many as it may have is next
+    /// to nobody.
+    fn load(&self, cell: &CellLoad) -> i64 {
+        let connections = cell.connections.get();
+        if connections < self.connections_max { connections + cell.in_flight.get() } else { i64::MAX }
+    }
+
     /// Gives a connection to the worker with the least to do; false when there is no worker any more.
     fn assign(&mut self, mut stream: TcpStream) -> bool {
         loop {
-            let loads: Vec<_> = self.seats.iter().map(|seat| load(&seat.load)).collect();
+            let loads: Vec<_> = self.seats.iter().map(|seat| self.load(&seat.load)).collect();
             let Some(chosen) = least(&loads, self.next) else { return false };
             let Some(seat) = self.seats.get(chosen) else { return false };
             let connection = Connection { stream, open: seat.load.connections.enter() };
@@ -173,11 +180,6 @@ impl Seats {
             }
         }
     }
-}
-
-/// What a worker has to do: its connections, and those that are busy once more.
-fn load(cell: &CellLoad) -> i64 {
-    cell.connections.get() + cell.in_flight.get()
 }
 
 /// The place of the least of these, the first from `next` on among equals.
@@ -218,13 +220,18 @@ mod tests {
         let ((one, mut of_one), (two, of_two)) = (seat(), seat());
         let (load_one, load_two) = (one.load.clone(), two.load.clone());
         let mut seats = Seats { seats: vec![one, two], connections_max: 2, next: 0 };
-        drop(of_two);
+        // The first is busier, but the second is full.
+        let _calls = [load_one.in_flight.enter(), load_one.in_flight.enter()];
+        let _full = [load_two.connections.enter(), load_two.connections.enter()];
         assert!(seats.assign(stream()) && seats.have_room());
         assert!(seats.assign(stream()) && !seats.have_room());
-        assert_eq!((load_one.connections.get(), load_two.connections.get()), (2, 0));
+        assert_eq!((load_one.connections.get(), load_two.connections.get()), (2, 2));
         drop(of_one.try_recv().unwrap());
         assert!(seats.have_room() && load_one.connections.get() == 1);
+        // The first has ended, and then the other, too.
         drop(of_one);
+        assert!(seats.assign(stream()) && seats.seats.len() == 1);
+        drop(of_two);
         assert!(!seats.assign(stream()));
         assert_eq!(load_one.connections.get(), 0);
     }
