@@ -1,6 +1,6 @@
 //! Logs: how the process tells its operator what happens.
 //!
-//! Why stderr: stdout belongs to the commands. Lines go there through the [`sink`], so that nobody waits for who reads them; a
+//! Why stderr: stdout belongs to the commands. Lines go there through the `sink`, so that nobody waits for who reads them; a
 //! process that is killed loses those of calls of its last 20 ms, which the ledger has.
 //!
 //! Invariants: no line holds a secret. Secrets are values of [`Secret`](crate::config::Secret), which prints a
