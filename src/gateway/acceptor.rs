@@ -3,8 +3,8 @@
 //! Why not actix's own, which deals them out in turn: streams last and other calls do not, so that whatever turn there is,
 //! streams gather on some workers (150 of them with a short connection after each were 0 and 150 on two).
 //!
-//! Invariants: no worker has more connections than `server.max_connections`, and while all have as many none is accepted:
-//! the kernel lets them wait. A connection counts from its acceptance until it is closed, wherever it is dropped.
+//! Invariants: no worker has more connections than `server.max_connections`, and while all have as many none is accepted
+//! (one for each further socket may have been): the kernel lets them wait. A connection counts from its acceptance until it is closed, wherever it is dropped.
 
 use std::cell::RefCell;
 use std::future::pending;
@@ -111,13 +111,12 @@ async fn accept_all(
 async fn accept(listener: tokio::net::TcpListener, seats: Rc<RefCell<Seats>>) {
     let mut failing = false;
     loop {
-        if !seats.borrow().have_room() {
-            sleep(ROOM_AGAIN).await;
-            continue;
-        }
+        room(&seats).await;
         match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
             Ok(stream) => {
                 failing = false;
+                // Another socket may have filled it meanwhile.
+                room(&seats).await;
                 if !seats.borrow_mut().assign(stream) {
                     tracing::error!("no worker is left: no connection is accepted any more");
                     return pending().await;
@@ -135,6 +134,13 @@ async fn accept(listener: tokio::net::TcpListener, seats: Rc<RefCell<Seats>>) {
     }
 }
 
+/// Waits until a worker has room.
+async fn room(seats: &RefCell<Seats>) {
+    while !seats.borrow().have_room() {
+        sleep(ROOM_AGAIN).await;
+    }
+}
+
 fn has_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -148,8 +154,10 @@ struct Seats {
 }
 
 impl Seats {
+    /// True when a worker may have one more, and when there is none at all: whoever comes next finds that out.
     fn have_room(&self) -> bool {
-        self.seats.iter().any(|seat| seat.load.connections.get() < self.connections_max)
+        self.seats.is_empty()
+            || self.seats.iter().any(|seat| seat.load.connections.get() < self.connections_max)
     }
 
     /// What a worker has to do: its connections, and those that are busy once more. One that has as many as it may have is next

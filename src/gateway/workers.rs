@@ -36,6 +36,9 @@ const DISCONNECT: Duration = Duration::from_secs(1);
 /// How long connections may take to close at the end: after the drain, what still runs has had its last event.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
+/// Threads of a worker that may block, at most: they look names up.
+const BLOCKING_MAX: usize = 64;
+
 /// What a worker is made from.
 #[derive(Clone)]
 pub struct Making {
@@ -48,9 +51,6 @@ pub struct Making {
     /// How it listens.
     pub server: Server,
 }
-
-/// Threads of a worker that may block, at most: they look names up.
-const BLOCKING_MAX: usize = 64;
 
 /// The running workers of a listener, and its acceptor.
 pub struct Workers {
@@ -107,8 +107,11 @@ fn hire(
     };
     let work = move || {
         let _end = end;
-        // Without one the seat is never told of, and the start fails.
-        let Ok(runtime) = runtime() else { return };
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            // Its seat is never told of, and the start fails.
+            Err(error) => return tracing::error!(%error, "a worker cannot start"),
+        };
         runtime.block_on(async {
             let (connections, given) = mpsc::channel(making.server.max_connections);
             let front = making.shared.start_cell();
@@ -170,7 +173,13 @@ async fn serve(
                 None => return,
             },
         };
-        let Ok(stream) = prepared(stream, live.load().settings.server.write_timeout) else { continue };
+        let stream = match prepared(stream, live.load().settings.server.write_timeout) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::error!(%error, "a connection cannot be served");
+                continue;
+            }
+        };
         let service = Rc::clone(&service);
         actix_rt::spawn(async move {
             let _open = open;

@@ -330,7 +330,7 @@ fn client(provider: &Provider, tls: &Arc<rustls::ClientConfig>) -> Result<Client
         let known = CONNECTION.try_with(Connection::clone).ok();
         let connecting = tcp.call(info);
         async move {
-            // Nobody's own patience is longer than a connection is used.
+            // Who does not say how long he waits waits as long as the connector does.
             let patience = known.as_ref().map_or(PATIENCE_MAX, |known| known.patience);
             let late = |_| ConnectError::Io(std::io::ErrorKind::TimedOut.into());
             let connecting = timeout(patience, connecting).await.map_err(late)?;

@@ -20,7 +20,7 @@ use super::head::Head;
 use super::pool::Pool;
 use super::response::Response;
 
-/// Room for what is read next, bytes.
+/// Room for what is read next, bytes: so much is made where there is less than the first.
 pub const READ_MIN: usize = 1024;
 pub const READ: usize = 8 * 1024;
 /// Bodies up to this are copied behind their heads: one piece costs less than two.
